@@ -1,0 +1,54 @@
+"""A data set in memory or on disk: three splits and their description."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from msa_jax.data.spec import DatasetSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The N clips of one split, as stored: nothing is cleaned, scaled or cut here.
+
+    Attributes:
+      ids: str [N], as in the file.
+      values: per modality float32 [N, T, D], arrays or read-only memory maps. May hold NaN or
+        infinities, and anything past a clip's length (see :mod:`msa_jax.data.clean`).
+      lengths: per modality int32 [N], real steps, 0 to T.
+      labels: per task float32 [N].
+      classes: per task int32 [N] class labels (0 negative, 1 neutral, 2 positive), where the file
+        has them.
+      tokens: int32 [N, 3, T] or None.
+      raw_text: str [N] or None.
+    """
+
+    ids: np.ndarray
+    values: Mapping[str, np.ndarray]
+    lengths: Mapping[str, np.ndarray]
+    labels: Mapping[str, np.ndarray]
+    classes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    tokens: np.ndarray | None = None
+    raw_text: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Three splits with one description.
+
+    Attributes:
+      spec: what the data set is; its feature statistics are fitted.
+      splits: "train", "valid", "test".
+      notes: what a reader should know (non-finite values, clipped lengths), one sentence each.
+      best_reachable: for generated data the best scores that any model can expect on the test
+        split, by metric name; empty for real data.
+    """
+
+    spec: DatasetSpec
+    splits: Mapping[str, Split]
+    notes: tuple[str, ...] = ()
+    best_reachable: Mapping[str, float] = dataclasses.field(default_factory=dict)

@@ -1,0 +1,142 @@
+"""What a data set is: its modalities, labels and metrics, as one frozen record.
+
+Shape legend of the whole package: B batch, T time, D feature width, H hidden width, K heads,
+N clips of a split. Masks are bool, True = real step, and real steps come first.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from msa_jax.errors import DataError
+
+MODALITIES = ("text", "audio", "vision")
+#: Label names: M is the clip's own (multimodal) score, the others judge one modality alone.
+UNIMODAL_TASKS = {"text": "T", "audio": "A", "vision": "V"}
+SPLITS = ("train", "valid", "test")
+METRIC_SETS = ("mosi", "sims")
+
+
+def parse_columns(text: str) -> tuple[int, ...]:
+    """Reads a column list such as ``"0-7,12"`` (0-based, both ends included).
+
+    Raises:
+      DataError: if the text is not such a list.
+    """
+    columns: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        try:
+            columns.extend(range(int(first), int(last or first) + 1))
+        except ValueError:
+            raise DataError(f"{text!r} is not a column list; write it like '0-7,12'.") from None
+    return tuple(columns)
+
+
+def format_columns(columns: tuple[int, ...]) -> str:
+    """The inverse of :func:`parse_columns`: ``(0, 1, 2, 5)`` gives ``"0-2,5"``."""
+    runs: list[list[int]] = []
+    for column in columns:
+        if runs and column == runs[-1][1] + 1:
+            runs[-1][1] = column
+        else:
+            runs.append([column, column])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModalitySpec:
+    """One modality of a data set.
+
+    Attributes:
+      width: D, the number of feature columns.
+      length: T, the number of stored steps (the longest clip or more).
+      groups: named column groups (sub-features); empty when nobody knows what the columns are.
+      mean: per column, over the real steps of the training split; empty when not fitted.
+      std: the same for the standard deviation; 1 where a column is constant.
+    """
+
+    width: int
+    length: int
+    groups: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        used: set[int] = set()
+        for name, columns in self.groups.items():
+            outside = [c for c in columns if not 0 <= c < self.width]
+            if not columns or outside:
+                raise DataError(
+                    f"column group {name!r} asks for columns {format_columns(columns)!r}, but there are "
+                    f"only columns 0 to {self.width - 1}; mend the group in the config."
+                )
+            if used & set(columns) or len(set(columns)) < len(columns):
+                raise DataError(f"column group {name!r} repeats a column; a column belongs to one group.")
+            used |= set(columns)
+
+    def group_slices(self) -> list[tuple[int, ...]]:
+        """The groups' columns, in the order of the groups."""
+        return list(self.groups.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """Everything that models, metrics and reports need to know of a data set.
+
+    Attributes:
+      name: a short name, for tables.
+      modalities: by name, in the order text, audio, vision.
+      label_range: lowest and highest possible score.
+      metrics: the metric set, "mosi" (also MOSEI) or "sims".
+      tasks: ("M",) or ("M", "T", "A", "V") where each modality has a label of its own.
+      counts: clips per split.
+      has_tokens: whether the text's token ids are there.
+      class_edges: scores below the first are class 0 (negative), above the second class 2
+        (positive), the rest class 1 (neutral).
+      synthetic: whether the clips were made by a program.
+    """
+
+    name: str
+    modalities: Mapping[str, ModalitySpec]
+    label_range: tuple[float, float]
+    metrics: str
+    tasks: tuple[str, ...] = ("M",)
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    has_tokens: bool = False
+    class_edges: tuple[float, float] = (0.0, 0.0)
+    synthetic: bool = False
+
+    def __post_init__(self):
+        if self.metrics not in METRIC_SETS:
+            raise DataError(f"unknown metric set {self.metrics!r}; the known ones are {', '.join(METRIC_SETS)}.")
+        if tuple(self.modalities) != MODALITIES:
+            raise DataError(f"a data set has the modalities {', '.join(MODALITIES)}; found {', '.join(self.modalities)}.")
+
+    def to_json(self) -> str:
+        """The record as indented JSON; column groups are written like ``"0-7,12"``."""
+        record = dataclasses.asdict(self)
+        for modality in record["modalities"].values():
+            modality["groups"] = {k: format_columns(tuple(v)) for k, v in modality["groups"].items()}
+        return json.dumps(record, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "DatasetSpec":
+        """Reads what :meth:`to_json` wrote.
+
+        Raises:
+          DataError: if the text is not such a record.
+        """
+        try:
+            record: dict[str, Any] = json.loads(text)
+            modalities = {}
+            for name, modality in record.pop("modalities").items():
+                groups = {k: parse_columns(v) for k, v in modality.pop("groups").items()}
+                mean, std = tuple(modality.pop("mean")), tuple(modality.pop("std"))
+                modalities[name] = ModalitySpec(groups=groups, mean=mean, std=std, **modality)
+            for key in ("label_range", "tasks", "class_edges"):
+                record[key] = tuple(record[key])
+            return cls(modalities=modalities, **record)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"this is not the description of a data set ({error}); convert the data again.") from error

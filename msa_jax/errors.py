@@ -1,0 +1,46 @@
+"""The errors that a user can cause, and how a command shows them.
+
+Every message is one sentence or two that say what is wrong, where, and what to do. Commands
+print it without a traceback; anything that is not one of these classes is our own bug and keeps
+its traceback.
+"""
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable
+
+
+class MsaJaxError(Exception):
+    """Base of all errors that a user can cause and mend."""
+
+
+class ConfigError(MsaJaxError):
+    """A configuration holds an unknown key, a wrong type or values that do not go together."""
+
+
+class DataError(MsaJaxError):
+    """A data file is missing, broken, hostile, or not what the configuration expects."""
+
+
+class RunError(MsaJaxError):
+    """A run cannot start, go on, or be resumed (work folder, checkpoint, non-finite loss)."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Returns ``" Did you mean 'x'?"`` for the known word closest to ``word``, or ``""``."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {matches[0]!r}?" if matches else ""
+
+
+def run_command(command: Callable[[list[str]], int | None]) -> None:
+    """Runs a command line, turning :class:`MsaJaxError` into one printed line and exit code 2.
+
+    Args:
+      command: takes the arguments after the program's name, returns an exit code (None is 0).
+    """
+    try:
+        code = command(sys.argv[1:])
+    except MsaJaxError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    sys.exit(code or 0)

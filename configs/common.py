@@ -1,0 +1,110 @@
+"""What all configurations share: the argument after the colon, and every knob with its default."""
+
+from types import ModuleType
+
+from ml_collections import ConfigDict
+
+from configs.models import ufen_mtfn
+from msa_jax.errors import ConfigError, nearest
+
+#: One block per model; each offers get_config(dataset) and train_settings(dataset).
+MODEL_BLOCKS: dict[str, ModuleType] = {"ufen_mtfn": ufen_mtfn}
+#: What may stand after the colon beside the model's name, as key=value.
+ARGUMENT_KEYS = ("fg", "task")
+
+
+def parse_argument(argument: str) -> tuple[str, dict[str, str], bool]:
+    """Reads ``"ufen_mtfn,fg=both,tiny"``.
+
+    Returns:
+      The model's name (ufen_mtfn where none is given), the key=value pairs, and whether the
+      ``tiny`` variant (small widths, two epochs: for trying things out) is asked for.
+
+    Raises:
+      ConfigError: for a word that is neither.
+    """
+    model, pairs, tiny = "ufen_mtfn", {}, False
+    for word in filter(None, argument.split(",")):
+        key, equals, value = word.partition("=")
+        if word == "tiny":
+            tiny = True
+        elif word in MODEL_BLOCKS:
+            model = word
+        elif equals and key in ARGUMENT_KEYS:
+            pairs[key] = value
+        else:
+            known = [*MODEL_BLOCKS, "tiny", *(f"{k}=" for k in ARGUMENT_KEYS)]
+            raise ConfigError(
+                f"{word!r} after the configuration's colon is unknown; it takes {', '.join(known)}."
+                f"{nearest(word, known)}"
+            )
+    return model, pairs, tiny
+
+
+def data_block(name: str) -> ConfigDict:
+    """Every knob of the data; a data set's own file sets what differs."""
+    data = ConfigDict()
+    data.name = name
+    data.source = "file"  # file | synthetic
+    data.path = ""  # feature pickle or converted store; empty: data.root / data.file
+    data.root = ""  # folder that holds the public files in their published layout
+    data.file = ""  # the public file's place below data.root
+    data.published = ""  # where the file is published, for the message when it is missing
+    data.metrics = "mosi"  # mosi | sims: which metrics (and bins) the field reports for this set
+    data.label_range = (-3.0, 3.0)
+    data.groups = ConfigDict({"text": {}, "audio": {}, "vision": {}})  # name -> "first-last,..." columns
+    data.feature_norm = "none"  # none | zscore_train | zscore_group; raw features: Cai et al. 2025 mention none (A18)
+    data.buckets = 3  # padded shapes in use; 1 pads every batch to the longest clip
+    data.group_by_length = True  # batches of clips of like length; false: any clips together
+    data.resident = "auto"  # auto | always | never: keep the features on the device
+    data.resident_gib = 4.0  # "auto" keeps them there up to this size
+    # Published shapes (steps, width) for summaries without data; training reads them from the data.
+    data.expected = ConfigDict(
+        {"text": (50, 768), "audio": (50, 1), "vision": (50, 1), "counts": (0, 0, 0), "tasks": ("M",)}
+    )
+    # The generator of clips (source = synthetic).
+    data.synthetic = ConfigDict({"seed": 0, "counts": (1368, 456, 457)})
+    return data
+
+
+def train_block() -> ConfigDict:
+    """Every knob of the training; models and data sets set what differs."""
+    train = ConfigDict()
+    train.seed = 1111  # first of the five customary seeds 1111 to 1115
+    train.epochs = 30  # at most
+    train.batch_size = 32  # clips per step over all devices
+    train.eval_batch_size = 64
+    train.optimizer = "adam"  # adam (weight decay as L2 in the gradient) | adamw (decoupled)
+    train.learning_rate = 1e-3
+    train.weight_decay = 0.0
+    train.clip_norm = 1.0  # global norm; 0: off
+    train.clip_value = 0.0  # each element; 0: off
+    train.warmup_epochs = 0.0  # linear from 0
+    train.schedule = "constant"  # constant | linear | cosine (to 0 at the last epoch) | plateau
+    train.plateau_factor = 0.1
+    train.plateau_patience = 5  # epochs without improvement before the rate falls
+    train.accumulate = 1  # batches per update; gradients are averaged (compat: summed, rest dropped)
+    train.monitor = "mae"  # validation score that picks the epoch: loss or any metric of the set
+    train.min_delta = 0.0  # smallest change that counts as better
+    train.patience = 8  # epochs without improvement before stopping; 0: never
+    train.precision = "float32"  # float32 | bfloat16: arithmetic of the model; parameters stay float32
+    train.chunk_steps = 8  # steps per program on the device
+    train.checkpoint_steps = 0  # extra checkpoints inside an epoch; 0: only at its end
+    train.devices = 0  # 0: all
+    train.tensorboard = False  # also write event files (needs the [tensorboard] extra)
+    return train
+
+
+def build(data: ConfigDict, argument: str) -> ConfigDict:
+    """The whole configuration of a data set for the model and variant that ``argument`` names."""
+    name, pairs, tiny = parse_argument(argument)
+    block = MODEL_BLOCKS[name]
+    config = ConfigDict({"data": data, "model": block.get_config(data.name), "train": train_block()})
+    config.train.update(block.train_settings(data.name))
+    config.model.update(pairs)
+    if tiny:
+        config.model.update(block.TINY)
+        config.train.update({"epochs": 2, "batch_size": 8, "eval_batch_size": 8})
+        config.data.synthetic.counts = (48, 16, 16)
+        config.data.buckets = 2
+    return config

@@ -1,0 +1,194 @@
+"""Configurations: ``PATH.py[:ARGUMENT]`` plus ``--config.KEY=VALUE`` overrides, strictly checked.
+
+A configuration file is plain Python with ``get_config(argument) -> ConfigDict``. The dictionary
+lists every knob; nothing in the package falls back on a hidden default.
+"""
+
+import argparse
+import ast
+import importlib.util
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec, parse_columns
+from msa_jax.errors import ConfigError, MsaJaxError, nearest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--config`` to a command; its overrides are what the parser does not know."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="PATH.py[:ARGUMENT]",
+        help="configuration file, for example configs/sims.py:ufen_mtfn,fg=both; "
+        "any value in it is changed with --config.KEY=VALUE, for example --config.train.seed=3",
+    )
+
+
+def parse_command(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[argparse.Namespace, Any]:
+    """Parses a command line that has ``--config`` and overrides.
+
+    Returns:
+      The command's own arguments, and the loaded, locked ConfigDict.
+
+    Raises:
+      ConfigError: for an unknown flag, key, or value.
+    """
+    arguments, rest = parser.parse_known_args(argv)
+    overrides = []
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--config."):
+            known = [o for action in parser._actions for o in action.option_strings]
+            raise ConfigError(f"unknown argument {flag!r}.{nearest(flag, known)}")
+        if "=" not in flag:
+            if not rest:
+                raise ConfigError(f"{flag} has no value; write {flag}=VALUE.")
+            flag = f"{flag}={rest.pop(0)}"
+        overrides.append(flag.removeprefix("--config."))
+    return arguments, load(arguments.config, overrides)
+
+
+def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> ml_collections.ConfigDict:
+    """Loads ``PATH.py[:ARGUMENT]`` and applies overrides of the form ``"train.seed=3"``.
+
+    Raises:
+      ConfigError: if the file is missing or no configuration, or an override names an unknown
+        key (the nearest right one is given) or holds a value of another type.
+    """
+    match = re.fullmatch(r"(.*?\.py)(?::(.*))?", path)
+    if not match:
+        raise ConfigError(f"--config={path} is not a configuration file; give a .py file such as configs/mosi.py.")
+    config = _get_config(pathlib.Path(match[1]), match[2] or "")
+    for override in overrides:
+        key, _, text = override.partition("=")
+        _set(config, key, text)
+    return config.lock()
+
+
+def _get_config(file: pathlib.Path, argument: str) -> ml_collections.ConfigDict:
+    if not file.is_file():
+        raise ConfigError(f"there is no configuration file {file}; run from the folder that holds configs/.")
+    root = str(file.resolve().parent.parent)
+    if root not in sys.path:
+        sys.path.append(root)  # so that configs/x.py finds configs/common.py from any folder
+    module_spec = importlib.util.spec_from_file_location(f"msa_jax_config_{file.stem}", file)
+    assert module_spec is not None and module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+        return module.get_config(argument)
+    except MsaJaxError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{file} is not a usable configuration: {type(error).__name__}: {error}; "
+            "it must define get_config(argument) returning a ConfigDict."
+        ) from error
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested configuration to ``{"train.seed": 1111, ...}``."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, (Mapping, ml_collections.ConfigDict)):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _set(config: ml_collections.ConfigDict, key: str, text: str) -> None:
+    flat = flatten(config)
+    if key not in flat:
+        inside = [k for k in flat if k.startswith(key + ".")]
+        if inside:
+            raise ConfigError(f"--config.{key} is a block; set one of its keys: {', '.join(inside[:8])}.")
+        raise ConfigError(f"--config.{key}: there is no such key.{nearest(key, flat)}")
+    *blocks, last = key.split(".")
+    block = config
+    for name in blocks:
+        block = block[name]
+    with block.ignore_type():
+        block[last] = _parse(key, text, flat[key])
+
+
+def _parse(key: str, text: str, old: Any) -> Any:
+    kind = type(old)
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if kind in (int, float):
+            return kind(text)
+        if kind is str:
+            return text
+        value = ast.literal_eval(text)
+        if isinstance(value, (tuple, list)):
+            return tuple(value)
+    except (KeyError, ValueError, SyntaxError):
+        pass
+    raise ConfigError(f"--config.{key}={text} is not {_KIND_NAMES[kind]} (it is {old!r} now).")
+
+
+_KIND_NAMES = {bool: "true or false", int: "a whole number", float: "a number", tuple: "a list such as (1,2)"}
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+    """The configuration as indented JSON, keys sorted."""
+    return json.dumps(config.to_dict(), indent=1, sort_keys=True)
+
+
+def from_json(text: str) -> ml_collections.ConfigDict:
+    """Reads what :func:`to_json` wrote; lists come back as tuples."""
+
+    def tuples(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: tuples(v) for k, v in value.items()}
+        return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+    return ml_collections.ConfigDict(tuples(json.loads(text))).lock()
+
+
+def difference(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> list[str]:
+    """What changed between two configurations, one ``key: old -> new`` line each."""
+    before, after = flatten(old), flatten(new)
+    missing = "(absent)"
+    return [
+        f"{key}: {before.get(key, missing)!r} -> {after.get(key, missing)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, missing) != after.get(key, missing)
+    ]
+
+
+def require_choice(key: str, value: str, known: tuple[str, ...]) -> None:
+    """Raises ConfigError unless ``value`` is one of ``known``."""
+    if value not in known:
+        raise ConfigError(f"{key}={value!r} is not one of {', '.join(known)}.{nearest(str(value), known)}")
+
+
+def expected_spec(config: ml_collections.ConfigDict) -> DatasetSpec:
+    """The data set as published, for work that needs shapes but no clips (summaries, tests).
+
+    Training reads its DatasetSpec from the data; these shapes are never used there.
+    """
+    data = config.data
+    modalities = {}
+    for name in MODALITIES:
+        length, width = data.expected[name]
+        groups = {k: parse_columns(v) for k, v in data.groups[name].items()}
+        modalities[name] = ModalitySpec(width=width, length=length, groups=groups)
+    return DatasetSpec(
+        name=data.name,
+        modalities=modalities,
+        label_range=tuple(data.label_range),
+        metrics=data.metrics,
+        tasks=tuple(data.expected.tasks),
+        counts=dict(zip(("train", "valid", "test"), data.expected.counts, strict=True)),
+        has_tokens=True,
+    )

@@ -1,0 +1,350 @@
+"""Batches: which clips go together, in which padded shape, and how they reach the device.
+
+A *plan* is pure: it follows from the seed and the epoch alone, so a position (epoch, chunk) is the
+whole state of the loader. A *source* turns the plan's rows into a :class:`Batch`, either from arrays
+that live on the device or from memory maps on the host.
+"""
+
+import dataclasses
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from msa_jax.data import clean
+from msa_jax.data.batch import Batch
+from msa_jax.data.dataset import Dataset, Split
+from msa_jax.data.spec import MODALITIES
+
+#: Padded steps of (text, audio, vision).
+Shape = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """Up to S steps that share one padded shape and run as one program on the device.
+
+    Attributes:
+      shape: padded steps per modality.
+      index: int32 [S, B] rows of the split; rows that only fill a batch or the chunk are 0.
+      weight: float32 [S, B], 0 for those rows.
+      steps: how many of the S steps hold clips.
+    """
+
+    shape: Shape
+    index: np.ndarray
+    weight: np.ndarray
+    steps: int
+
+
+def bucket_shapes(lengths: np.ndarray, count: int) -> list[Shape]:
+    """Picks the padded shapes that waste the fewest steps.
+
+    The shapes are nested (each at least as long as the one before in every modality), so a batch
+    has one smallest shape that holds it.
+
+    Args:
+      lengths: int [N, 3] real steps of every clip, text, audio, vision.
+      count: how many shapes at most.
+
+    Returns:
+      At most ``count`` shapes, shortest first; the last one holds every clip.
+    """
+    grid = np.linspace(0.05, 1.0, 20) if count > 1 else np.ones(1)
+    candidates = np.unique(np.quantile(lengths, grid, axis=0, method="higher").astype(int), axis=0)
+    candidates = np.maximum(candidates, 1)
+    fits = (lengths[:, None, :] <= candidates[None]).all(-1)  # [N, candidates]
+    held = fits.sum(0)
+    cost = candidates.sum(1)
+    # best[j]: fewest padded steps for the clips that candidate j holds, with j as the longest shape.
+    best, chosen = held * cost, [[j] for j in range(len(candidates))]
+    for _ in range(count - 1):
+        for j in range(len(candidates) - 1, 0, -1):
+            totals = [best[i] + (held[j] - held[i]) * cost[j] for i in range(j)]
+            i = int(np.argmin(totals))
+            if totals[i] < best[j]:
+                best[j], chosen[j] = totals[i], [*chosen[i], j]
+    return [_shape(candidates[j]) for j in chosen[-1]]
+
+
+def _shape(row: np.ndarray) -> Shape:
+    text, audio, vision = (int(x) for x in row)
+    return text, audio, vision
+
+
+def clip_lengths(split: Split) -> np.ndarray:
+    """Real steps [N, 3] of every clip, text, audio, vision."""
+    return np.stack([split.lengths[m] for m in MODALITIES], axis=1)
+
+
+class Plan:
+    """Cuts one split into chunks of steps, epoch by epoch.
+
+    Args:
+      lengths: int [N, 3], see :func:`clip_lengths`.
+      shapes: the padded shapes, see :func:`bucket_shapes`.
+      batch_size: B, rows of a batch.
+      chunk_steps: S, steps of a chunk.
+      row_multiple: batches are filled up to a multiple of this many rows (the devices).
+    """
+
+    def __init__(
+        self, lengths: np.ndarray, shapes: list[Shape], batch_size: int, chunk_steps: int, row_multiple: int = 1
+    ):
+        self.lengths, self.shapes = lengths, shapes
+        self.batch_size, self.chunk_steps = batch_size, chunk_steps
+        self.rows = -(-batch_size // row_multiple) * row_multiple
+
+    def steps(self) -> int:
+        """Steps of one epoch."""
+        return -(-len(self.lengths) // self.batch_size)
+
+    def epoch(self, seed: int, epoch: int, group_by_length: bool) -> list[Chunk]:
+        """The chunks of a training epoch: every clip once, in an order drawn from seed and epoch.
+
+        Args:
+          seed: of the run.
+          epoch: which epoch, from 0.
+          group_by_length: whether a batch holds clips of like length. If not, clips meet at
+            random and a batch takes the smallest shape that holds it.
+        """
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(len(self.lengths))
+        batches = self._batches(order, group_by_length)
+        # Batches in random order, gathered per shape into chunks, chunks in random order.
+        batches = [batches[i] for i in rng.permutation(len(batches))]
+        chunks = self._chunks(batches)
+        return [chunks[i] for i in rng.permutation(len(chunks))]
+
+    def once(self) -> list[Chunk]:
+        """The chunks that visit every clip once, for evaluation."""
+        return self._chunks(self._batches(np.arange(len(self.lengths)), group_by_length=True))
+
+    def _batches(self, order: np.ndarray, group_by_length: bool) -> list[tuple[int, np.ndarray]]:
+        """Cuts the clips into (bucket, rows); only one batch of the epoch is short."""
+        bucket = self._bucket_of(self.lengths[order])
+        if group_by_length:
+            # A stable sort: clips of a bucket keep their random order, and a bucket's rest joins
+            # the first batch of the next one.
+            order = order[np.argsort(bucket, kind="stable")]
+        cut = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        return [(int(self._bucket_of(self.lengths[rows]).max()), rows) for rows in cut]
+
+    def _bucket_of(self, lengths: np.ndarray) -> np.ndarray:
+        fits = (lengths[:, None, :] <= np.array(self.shapes)[None]).all(-1)
+        return fits.argmax(1)
+
+    def _chunks(self, batches: list[tuple[int, np.ndarray]]) -> list[Chunk]:
+        chunks = []
+        for bucket, shape in enumerate(self.shapes):
+            rows = [r for b, r in batches if b == bucket]
+            for start in range(0, len(rows), self.chunk_steps):
+                chunks.append(self._chunk(shape, rows[start : start + self.chunk_steps]))
+        return chunks
+
+    def _chunk(self, shape: Shape, rows: list[np.ndarray]) -> Chunk:
+        index = np.zeros((self.chunk_steps, self.rows), np.int32)
+        weight = np.zeros((self.chunk_steps, self.rows), np.float32)
+        for step, r in enumerate(rows):
+            index[step, : len(r)] = r
+            weight[step, : len(r)] = 1
+        return Chunk(shape, index, weight, len(rows))
+
+
+@flax.struct.dataclass
+class Table:
+    """A split's arrays, ready for a device; the same fields as :class:`Batch`, with N rows."""
+
+    values: Mapping[str, Any]
+    lengths: Mapping[str, Any]
+    labels: Mapping[str, Any]
+    tokens: Any = None
+
+
+class Preprocess:
+    """What happens to raw features before a model sees them, in this order.
+
+    Non-finite values become 0; padding becomes 0; then, where the configuration asks for it, each
+    column is standardised with the training split's mean and deviation (padding stays 0).
+
+    Args:
+      spec: the data set's description with its training statistics.
+      feature_norm: none | zscore_train (per column) | zscore_group (one mean and deviation per
+        named column group; columns of no group are left as they are).
+    """
+
+    def __init__(self, spec, feature_norm: str):
+        self.scale: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for name, modality in spec.modalities.items():
+            mean, std = np.array(modality.mean, np.float32), np.array(modality.std, np.float32)
+            if feature_norm == "zscore_train":
+                self.scale[name] = mean, std
+            elif feature_norm == "zscore_group" and modality.groups:
+                self.scale[name] = clean.group_statistics(mean, std, modality.groups)
+
+    def __call__(self, name: str, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Raw [n, T, D] and lengths [n] to what the model reads, as a new float32 array."""
+        values = clean.finite(values)
+        if name in self.scale:
+            values = clean.standardise(values, *self.scale[name])
+        padding = np.arange(values.shape[1])[None, :] >= lengths[:, None]
+        return np.where(padding[:, :, None], np.float32(0), values)
+
+
+class Source:
+    """Feeds chunks of one split to jitted functions.
+
+    Args:
+      split: the clips.
+      preprocess: applied to every clip.
+      mesh: devices; rows of a batch are spread over its "data" axis.
+      resident: keep the whole split on the device.
+    """
+
+    def __init__(self, split: Split, preprocess: Preprocess, mesh: Mesh, resident: bool):
+        self.split, self.preprocess, self.mesh, self.resident = split, preprocess, mesh, resident
+        self.table = self._upload() if resident else None
+
+    def _upload(self) -> Table:
+        split, everywhere = self.split, NamedSharding(self.mesh, P())
+        values = {m: np.empty(split.values[m].shape, np.float32) for m in MODALITIES}
+        for start in range(0, len(split), 256):  # block by block: one copy of the features, not four
+            rows = slice(start, start + 256)
+            for m in MODALITIES:
+                values[m][rows] = self.preprocess(m, np.asarray(split.values[m][rows]), split.lengths[m][rows])
+        table = Table(values, dict(split.lengths), dict(split.labels), split.tokens)
+        return jax.tree.map(lambda x: _place(np.asarray(x), everywhere), table)
+
+    def _read(self, rows: np.ndarray, shape: Shape) -> Table:
+        """Rows [n] of the split as preprocessed host arrays, cut to ``shape``."""
+        split = self.split
+        lengths = {m: np.asarray(split.lengths[m][rows]) for m in MODALITIES}
+        values = {
+            m: self.preprocess(m, np.asarray(split.values[m][rows, :steps]), lengths[m])
+            for m, steps in zip(MODALITIES, shape, strict=True)
+        }
+        tokens = None if split.tokens is None else np.asarray(split.tokens[rows, :, : shape[0]])
+        labels = {task: np.asarray(label[rows]) for task, label in split.labels.items()}
+        return Table(values=values, lengths=lengths, labels=labels, tokens=tokens)
+
+    def items(self, chunks: list[Chunk]) -> Iterator[tuple[Chunk, Any]]:
+        """Yields each chunk with what :func:`batch_of` needs to make its batches.
+
+        Streamed chunks are read by a thread, two chunks ahead of the device.
+        """
+        if self.resident:
+            for chunk in chunks:
+                yield chunk, self._rows(chunk)
+        else:
+            yield from _prefetch(chunks, lambda chunk: (chunk, (self._rows(chunk), self._stream(chunk))))
+
+    def _rows(self, chunk: Chunk) -> tuple[jax.Array, jax.Array]:
+        sharding = NamedSharding(self.mesh, P(None, "data"))
+        return _place(chunk.index, sharding), _place(chunk.weight, sharding)
+
+    def _stream(self, chunk: Chunk) -> Table:
+        """The chunk's clips [S, B, ...]; a process reads only the rows of its own devices."""
+        sharding = NamedSharding(self.mesh, P(None, "data"))
+        steps, rows = chunk.index.shape
+        mine = sharding.addressable_devices_indices_map((steps, rows)).values()
+        spans = sorted({s[1].indices(rows)[:2] for s in mine})
+        low, high = spans[0][0], spans[-1][1]
+        table = self._read(chunk.index[:, low:high].reshape(-1), chunk.shape)
+
+        def place(x: np.ndarray) -> jax.Array:
+            local = x.reshape(steps, high - low, *x.shape[1:])
+            return jax.make_array_from_process_local_data(sharding, local, (steps, rows, *x.shape[1:]))
+
+        return jax.tree.map(place, table)
+
+
+def _place(x: np.ndarray, sharding: NamedSharding) -> jax.Array:
+    """Puts an array that every process holds whole onto the mesh."""
+    return jax.make_array_from_callback(x.shape, sharding, lambda part: x[part])
+
+
+def batch_of(table: Table | None, item: Any, shape: Shape) -> Batch:
+    """One step's batch, inside jit.
+
+    Args:
+      table: the resident split, or None where the item carries the clips.
+      item: one step of what :meth:`Source.items` yields: (index [B], weight [B]), or that and
+        a :class:`Table` of B rows.
+      shape: padded steps per modality (static).
+    """
+    if table is None:
+        (index, weight), table = item
+        row, cut = (lambda x: x), (lambda x, _: x)
+    else:
+        index, weight = item
+        row = lambda x: x[index]  # noqa: E731
+        cut = lambda x, steps: _take_prefix(x, index, steps)  # noqa: E731
+    steps = dict(zip(MODALITIES, shape, strict=True))
+    lengths = jax.tree.map(row, table.lengths)
+    mask = {m: jnp.arange(steps[m])[None, :] < lengths[m][:, None] for m in MODALITIES}
+    tokens = table.tokens
+    if tokens is not None:
+        tokens = row(tokens)[:, :, : steps["text"]]
+    return Batch(
+        values={m: cut(table.values[m], steps[m]) for m in MODALITIES},
+        mask=mask,
+        labels=jax.tree.map(row, table.labels),
+        index=index,
+        weight=weight,
+        tokens=tokens,
+    )
+
+
+def _take_prefix(x: jax.Array, index: jax.Array, steps: int) -> jax.Array:
+    """``x[index, :steps]`` as one gather that reads no step beyond ``steps``."""
+    size = (1, steps, x.shape[2])
+    return jax.vmap(lambda i: jax.lax.dynamic_slice(x, (i, 0, 0), size)[0])(index)
+
+
+def _prefetch(chunks: list[Chunk], read: Callable[[Chunk], Any], ahead: int = 2) -> Iterator[Any]:
+    """Yields ``read(chunk)`` in order, read by a thread that stays ``ahead`` chunks in front."""
+    ready: queue.Queue[Any] = queue.Queue(maxsize=ahead)
+    stop = threading.Event()
+
+    def put(thing: Any) -> None:
+        while not stop.is_set():
+            try:
+                return ready.put(thing, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for chunk in chunks:
+                if stop.is_set():
+                    return
+                put(read(chunk))
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (thing := ready.get()) is not None:
+            if isinstance(thing, BaseException):
+                raise thing
+            yield thing
+    finally:
+        stop.set()
+        thread.join()
+
+
+def fits_on_device(dataset: Dataset, mode: str, limit_gib: float) -> bool:
+    """Whether the features are to live on the device: ``mode`` always | never | auto (by size)."""
+    if mode != "auto":
+        return mode == "always"
+    size = sum(v.size * 4 for split in dataset.splits.values() for v in split.values.values())
+    return size <= limit_gib * 2**30

@@ -1,0 +1,52 @@
+"""Everything that training changes, as one pytree."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from msa_jax.data.batch import Batch
+
+
+@flax.struct.dataclass
+class TrainState:
+    """A training in progress. Random numbers follow from the seed and ``step``; no key is kept.
+
+    Attributes:
+      step: int32, batches seen.
+      params: the model's parameters.
+      batch_stats: running statistics of normalisation layers; empty for models without them.
+      opt_state: of the optimiser.
+      memory: what an objective remembers between batches; empty for a summed task loss.
+      rate_scale: float32 factor on the learning rate, lowered by the plateau schedule.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Mapping[str, Any]
+    opt_state: optax.OptState
+    memory: Any
+    rate_scale: jax.Array
+
+
+def create_state(model: nn.Module, batch: Batch, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+    """Fresh parameters from ``seed``; ``batch`` gives shapes only."""
+    params_key, dropout_key = jax.random.split(jax.random.key(seed))
+    variables = jax.jit(lambda b: model.init({"params": params_key, "dropout": dropout_key}, b, train=False))(batch)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(variables["params"]),
+        memory={},
+        rate_scale=jnp.ones((), jnp.float32),
+    )
+
+
+def count_parameters(params: Any) -> int:
+    """Trainable numbers in a parameter tree."""
+    return sum(x.size for x in jax.tree.leaves(params))

@@ -1,0 +1,148 @@
+"""The two programs that run on the device: a chunk of training steps, and a chunk of predictions."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from msa_jax.data.batch import Batch
+from msa_jax.data.loader import Shape, Table, batch_of
+from msa_jax.models.outputs import Outputs
+from msa_jax.train.state import TrainState
+
+#: (outputs, batch, memory) -> (loss, its unweighted parts by name)
+Objective = Callable[[Outputs, Batch, Any], tuple[jax.Array, dict[str, jax.Array]]]
+
+
+class Learner(NamedTuple):
+    """What a step needs beside its state and data.
+
+    Attributes:
+      model: the Linen module.
+      objective: see :data:`Objective`.
+      optimizer: see :mod:`msa_jax.train.optim`.
+      seed: of the run; dropout keys are ``fold_in(seed, step)``.
+      dtype: of the model's arithmetic, float32 or bfloat16. Parameters stay float32.
+      mesh: devices; its "data" axis holds the rows of a batch.
+    """
+
+    model: nn.Module
+    objective: Objective
+    optimizer: optax.GradientTransformation
+    seed: int
+    dtype: Any
+    mesh: Mesh
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    """Floating-point leaves to ``dtype``; others as they are."""
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def forward(learner: Learner, params: Any, state: TrainState, batch: Batch, train: bool) -> tuple[Outputs, Any]:
+    """Applies the model to a batch.
+
+    Returns:
+      Its float32 outputs, and the new batch_stats (the old ones when not training).
+    """
+    variables = {"params": _cast(params, learner.dtype), "batch_stats": state.batch_stats}
+    batch = batch.replace(values=_cast(batch.values, learner.dtype))
+    if not train:
+        return _cast(learner.model.apply(variables, batch, train=False), jnp.float32), state.batch_stats
+    key = jax.random.fold_in(jax.random.key(learner.seed), state.step)
+    outputs, updated = learner.model.apply(
+        variables, batch, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+    )
+    return _cast(outputs, jnp.float32), updated.get("batch_stats", state.batch_stats)
+
+
+def train_step(learner: Learner, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One update: the objective on a batch, its gradient, the optimiser.
+
+    Returns:
+      The new state, and float32 scalars: "loss" and the objective's parts.
+    """
+
+    def loss_of(params):
+        outputs, batch_stats = forward(learner, params, state, batch, train=True)
+        loss, parts = learner.objective(outputs, batch, state.memory)
+        return loss, (parts, batch_stats)
+
+    (loss, (parts, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    updates, opt_state = learner.optimizer.update(gradient, state.opt_state, state.params)
+    updates = jax.tree.map(lambda u: u * state.rate_scale, updates)
+    state = state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+    )
+    return state, {"loss": loss, **parts}
+
+
+class Programs:
+    """The jitted programs of a learner; each is compiled once per padded shape and split.
+
+    Attributes:
+      traces: how often each program was traced, for tests and benchmarks: once per shape.
+    """
+
+    def __init__(self, learner: Learner):
+        self.learner = learner
+        self.traces = {"train": 0, "predict": 0}
+        self.train_chunk = jax.jit(self._train_chunk, static_argnames="shape", donate_argnames="state")
+        self.predict_chunk = jax.jit(self._predict_chunk, static_argnames="shape")
+
+    def _batch(self, table: Table | None, item: Any, shape: Shape) -> Batch:
+        batch = batch_of(table, item, shape)
+        rows = NamedSharding(self.learner.mesh, P("data"))
+        return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, rows), batch)
+
+    def _train_chunk(self, state: TrainState, table: Table | None, items: Any, steps: jax.Array, *, shape: Shape):
+        """Runs the first ``steps`` of S prepared steps.
+
+        Returns:
+          The new state, and per step [S] the scalars of :func:`train_step` (0 for steps not run)
+          and "weight", the number of clips.
+        """
+        self.traces["train"] += 1
+        take = functools.partial(self._batch, table, shape=shape)
+
+        def run(state, item):
+            batch = take(item)
+            state, scalars = train_step(self.learner, state, batch)
+            return state, {**scalars, "weight": batch.weight.sum()}
+
+        first = jax.tree.map(lambda x: x[0], items)
+        idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(run, state, first)[1])
+
+        def body(state, numbered):
+            number, item = numbered
+            return jax.lax.cond(number < steps, run, lambda s, _: (s, idle), state, item)
+
+        count = jax.tree.leaves(items)[0].shape[0]
+        return jax.lax.scan(body, state, (jnp.arange(count), items))
+
+    def _predict_chunk(self, state: TrainState, table: Table | None, items: Any, *, shape: Shape):
+        """Predictions and losses of S batches.
+
+        Returns:
+          Per step: "predictions" {task: [S, B]}, "fusion" [S, B, F], and "parts", the objective's
+          scalars [S] with "loss" and "weight".
+        """
+        self.traces["predict"] += 1
+
+        def body(_, item):
+            batch = self._batch(table, item, shape)
+            outputs, _ = forward(self.learner, state.params, state, batch, train=False)
+            loss, parts = self.learner.objective(outputs, batch, state.memory)
+            scalars = {"loss": loss, **parts, "weight": batch.weight.sum()}
+            return None, {"predictions": outputs.predictions, "fusion": outputs.features["fusion"], "parts": scalars}
+
+        return jax.lax.scan(body, None, items)[1]

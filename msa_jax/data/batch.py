@@ -4,6 +4,9 @@ from collections.abc import Mapping
 
 import flax.struct
 import jax
+import jax.numpy as jnp
+
+from msa_jax.data.spec import DatasetSpec
 
 
 @flax.struct.dataclass
@@ -25,3 +28,23 @@ class Batch:
     index: jax.Array
     weight: jax.Array
     tokens: jax.Array | None = None
+
+
+def example_batch(spec: DatasetSpec, rows: int, shape: tuple[int, int, int] | None = None) -> Batch:
+    """A batch of zeros with the data set's widths, for initialising and measuring models.
+
+    Args:
+      spec: the data set.
+      rows: B.
+      shape: steps of text, audio, vision; None takes the data set's own lengths.
+    """
+    shape = shape or tuple(m.length for m in spec.modalities.values())  # type: ignore[assignment]
+    steps = dict(zip(spec.modalities, shape, strict=True))  # type: ignore[arg-type]
+    return Batch(
+        values={m: jnp.zeros((rows, steps[m], spec.modalities[m].width), jnp.float32) for m in steps},
+        mask={m: jnp.ones((rows, steps[m]), bool) for m in steps},
+        labels={task: jnp.zeros((rows,), jnp.float32) for task in spec.tasks},
+        index=jnp.zeros((rows,), jnp.int32),
+        weight=jnp.ones((rows,), jnp.float32),
+        tokens=jnp.zeros((rows, 3, steps["text"]), jnp.int32) if spec.has_tokens else None,
+    )

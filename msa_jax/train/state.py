@@ -35,8 +35,7 @@ class TrainState:
 
 def create_state(model: nn.Module, batch: Batch, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
     """Fresh parameters from ``seed``; ``batch`` gives shapes only."""
-    params_key, dropout_key = jax.random.split(jax.random.key(seed))
-    variables = jax.jit(lambda b: model.init({"params": params_key, "dropout": dropout_key}, b, train=False))(batch)
+    variables = model.init(jax.random.key(seed), batch, train=False)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],

@@ -96,8 +96,12 @@ class Programs:
     def __init__(self, learner: Learner):
         self.learner = learner
         self.traces = {"train": 0, "predict": 0}
-        self.train_chunk = jax.jit(self._train_chunk, static_argnames="shape", donate_argnames="state")
-        self.predict_chunk = jax.jit(self._predict_chunk, static_argnames="shape")
+        # Results are whole on every device, so that each process can read them.
+        whole = NamedSharding(learner.mesh, P())
+        self.train_chunk = jax.jit(
+            self._train_chunk, static_argnames="shape", donate_argnames="state", out_shardings=whole
+        )
+        self.predict_chunk = jax.jit(self._predict_chunk, static_argnames="shape", out_shardings=whole)
 
     def _batch(self, table: Table | None, item: Any, shape: Shape) -> Batch:
         batch = batch_of(table, item, shape)

@@ -1,0 +1,321 @@
+"""The training loop: epochs of chunks, validation, early stopping, checkpoints, and the final files."""
+
+import math
+import pathlib
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from msa_jax import metrics
+from msa_jax.config import require_choice
+from msa_jax.data.dataset import Dataset
+from msa_jax.data.load import load_dataset
+from msa_jax.data.loader import Chunk
+from msa_jax.errors import RunError
+from msa_jax.reports import page, targets
+from msa_jax.train import setup as building
+from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, with_best
+from msa_jax.train.display import Display
+from msa_jax.train.optim import build_schedule, drop_accumulated
+from msa_jax.train.run_folder import RunFolder
+from msa_jax.train.setup import Setup
+from msa_jax.train.state import TrainState, count_parameters
+
+#: Validation scores of which less is better; of all others more is.
+LOWER_IS_BETTER = ("loss", "mae")
+
+
+class Interrupted(RunError):
+    """The run was asked to stop and has saved its state."""
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
+    """Trains, or goes on with, the run in ``workdir`` and evaluates its best epoch.
+
+    Returns:
+      What ``result.json`` holds.
+
+    Raises:
+      MsaJaxError: for anything that the user can mend.
+      Interrupted: after SIGTERM or Ctrl-C, once everything is saved.
+    """
+    first = jax.process_index() == 0
+    display = Display(quiet=not first)
+    folder = RunFolder(workdir)
+    dataset = load_dataset(config.data)
+    for note in dataset.notes:
+        display.say(f"note: {note}")
+    if first:
+        folder.claim(config, dataset.spec)
+    loop = Loop(config, dataset, folder, building.build(config, dataset), display)
+    try:
+        loop.train()
+        result = loop.finish()
+    finally:
+        loop.close()
+    if first:
+        target = targets.target_for(dataset.spec.name)
+        columns = {"test": result["test"], "valid": result["valid"]}
+        if target:
+            columns["paper"] = target
+        if dataset.best_reachable:
+            columns["best reachable"] = dict(dataset.best_reachable)
+        display.result(f"{config.model.name} on {dataset.spec.name}", columns)
+        display.say(f"report: {folder.path / 'report.html'}")
+    return result
+
+
+class StopRequest:
+    """Remembers SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C kills as usual."""
+
+    def __init__(self):
+        self.asked = False
+        self._previous = {}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self._previous[number] = signal.signal(number, self._ask)
+            except ValueError:  # not the main thread: signals are somebody else's business
+                break
+
+    def _ask(self, number: int, _frame: Any) -> None:
+        self.asked = True
+        signal.signal(number, self._previous[number])
+
+    def restore(self) -> None:
+        """Gives the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+class Loop:
+    """One run from its last checkpoint (or its beginning) to its end."""
+
+    def __init__(self, config: ConfigDict, dataset: Dataset, folder: RunFolder, setup: Setup, display: Display):
+        self.config, self.dataset, self.folder, self.setup, self.display = config, dataset, folder, setup, display
+        spec = dataset.spec
+        names = [*metrics.regression_names(spec.metrics), "loss"]
+        require_choice("train.monitor", config.train.monitor, tuple(names))
+        self.schedule = build_schedule(config.train, setup.train_plan.steps())
+        self.state: TrainState = setup.state
+        self.best = best_of(self.state)
+        self.progress = Progress()
+        self.checkpoints = Checkpoints(folder.path / "checkpoints", display.say)
+        restored = self.checkpoints.restore(self.state, self.best)
+        if restored is not None:
+            self.state, self.best, self.progress = restored
+            display.say(f"resuming at step {int(self.state.step)}, epoch {self.progress.epoch + 1}")
+        self.stop = StopRequest()
+        self._began = time.perf_counter() - self.progress.seconds
+        self.events = self._open_events() if config.train.tensorboard and jax.process_index() == 0 else None
+
+    def _open_events(self):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise RunError(
+                "train.tensorboard needs the extra: pip install 'msa_jax[tensorboard]', or leave it off."
+            ) from None
+        # Epochs that were written after the checkpoint are taken back.
+        return SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=self.progress.epoch + 1)
+
+    def train(self) -> None:
+        """Runs the epochs that are left."""
+        if jax.process_index() == 0:
+            self.folder.write_history(self.progress.history)
+        while not self.progress.finished:
+            self._train_epoch()
+            self._end_epoch(self.evaluate("valid")["scores"])
+
+    def _train_epoch(self) -> None:
+        """One pass over the training split, from the chunk where the run stands.
+
+        The host looks at a chunk's losses while the device works on the next one.
+        """
+        config, progress, plan = self.config.train, self.progress, self.setup.train_plan
+        chunks = plan.epoch(config.seed, progress.epoch, self.config.data.group_by_length)
+        done = sum(c.steps for c in chunks[: progress.chunk])
+        self.display.start_epoch(progress.epoch + 1, config.epochs, plan.steps(), done)
+        if self.config.model.compat and progress.chunk == 0:
+            self.state = self.state.replace(opt_state=drop_accumulated(self.state.opt_state))
+        source, waiting, saved = self.setup.sources["train"], None, done
+        for chunk, items in source.items(chunks[progress.chunk :]):
+            self.state, scalars = self.setup.programs.train_chunk(
+                self.state, source.table, items, jnp.int32(chunk.steps), shape=chunk.shape
+            )
+            if waiting is not None:
+                self._look_at(*waiting)
+            waiting = chunk, scalars
+            done += chunk.steps
+            due = config.checkpoint_steps and done - saved >= config.checkpoint_steps
+            leaving = self._asked_to_stop()
+            if due or leaving:
+                self._look_at(*waiting)
+                waiting, saved = None, done
+                self._save()
+            if leaving:
+                raise Interrupted(f"stopped and saved; the same command goes on with {self.folder.path}.")
+        if waiting is not None:
+            self._look_at(*waiting)
+
+    def _asked_to_stop(self) -> bool:
+        # Several processes must agree on the step, which the cluster's service sees to.
+        if jax.process_count() > 1:
+            return self.checkpoints.reached_preemption(int(self.state.step))
+        return self.stop.asked
+
+    def _look_at(self, chunk: Chunk, scalars: Mapping[str, jax.Array]) -> None:
+        """Adds a finished chunk to the epoch's sums and stops the run if its loss is not finite."""
+        host = {k: np.asarray(v, np.float64)[: chunk.steps] for k, v in scalars.items()}
+        bad = np.flatnonzero(~np.isfinite(host["loss"]))
+        if bad.size:
+            self._stop_at(chunk, int(bad[0]))
+        weight, sums = host.pop("weight"), self.progress.sums
+        for name, value in host.items():
+            sums[name] = sums.get(name, 0.0) + float((value * weight).sum())
+        sums["weight"] = sums.get("weight", 0.0) + float(weight.sum())
+        self.progress.chunk += 1
+        self.display.advance(chunk.steps, int(weight.sum()), float(host["loss"][-1]))
+
+    def _stop_at(self, chunk: Chunk, number: int) -> None:
+        rows = chunk.index[number][chunk.weight[number] > 0]
+        clips = ", ".join(self.dataset.splits["train"].ids[rows])
+        plan = self.setup.train_plan.epoch(
+            self.config.train.seed, self.progress.epoch, self.config.data.group_by_length
+        )
+        step = self.progress.epoch * self.setup.train_plan.steps()
+        step += sum(c.steps for c in plan[: self.progress.chunk]) + number + 1
+        latest = self.checkpoints.latest_step()
+        raise RunError(
+            f"the loss is not finite at step {step} (epoch {self.progress.epoch + 1}); the batch holds the clips "
+            f"{clips}. The last good checkpoint is {'none' if latest is None else latest}. Lower "
+            "train.learning_rate, set train.clip_norm, or try data.feature_norm=zscore_train."
+        )
+
+    def _end_epoch(self, valid: dict[str, float]) -> None:
+        """Records the epoch, keeps the best model, decides whether to go on, and saves."""
+        config, progress = self.config.train, self.progress
+        sums = dict(progress.sums)
+        weight = sums.pop("weight")
+        step = int(self.state.step)
+        progress.seconds = time.perf_counter() - self._began
+        progress.epoch += 1
+        progress.chunk, progress.sums = 0, {}
+        improved = self._keep_if_best(valid[config.monitor])
+        row = {
+            "epoch": progress.epoch,
+            "step": step,
+            "learning_rate": float(self.schedule(max(step // config.accumulate - 1, 0)) * self.state.rate_scale),
+            "train": {k: v / weight for k, v in sums.items()},
+            "valid": valid,
+            "seconds": round(progress.seconds, 3),
+        }
+        progress.history.append(row)
+        self._lower_rate(improved)
+        worn_out = bool(config.patience) and progress.stale >= config.patience
+        progress.finished = worn_out or progress.epoch >= config.epochs
+        self._save()
+        if jax.process_index() == 0:
+            self.folder.write_history(progress.history)
+        self._write_events(row)
+        self.display.end_epoch(row, config.monitor, improved)
+
+    def _keep_if_best(self, score: float) -> bool:
+        progress, config = self.progress, self.config.train
+        sign = 1 if config.monitor in LOWER_IS_BETTER else -1
+        gain = math.inf if progress.best_score is None else sign * (progress.best_score - score)
+        # The first epoch always counts, so that there is a model to evaluate.
+        if progress.best_epoch and not gain > config.min_delta:
+            progress.stale += 1
+            return False
+        progress.best_score = score if math.isfinite(score) else None
+        progress.best_epoch, progress.stale = progress.epoch, 0
+        self.best = best_of(self.state)
+        return True
+
+    def _lower_rate(self, improved: bool) -> None:
+        """The plateau schedule: after enough epochs without improvement the rate falls."""
+        progress, config = self.progress, self.config.train
+        progress.plateau = 0 if improved else progress.plateau + 1
+        if config.schedule == "plateau" and progress.plateau > config.plateau_patience:
+            progress.plateau = 0
+            scale = self.state.rate_scale * config.plateau_factor
+            self.state = self.state.replace(rate_scale=scale)
+
+    def _save(self) -> None:
+        self.progress.seconds = time.perf_counter() - self._began
+        self.checkpoints.save(self.state, self.best, self.progress)
+
+    def _write_events(self, row: Mapping[str, Any]) -> None:
+        if self.events is None:
+            return
+        for group in ("train", "valid"):
+            for name, value in row[group].items():
+                self.events.add_scalar(f"{group}/{name}", value, row["epoch"])
+        self.events.add_scalar("learning_rate", row["learning_rate"], row["epoch"])
+        self.events.flush()
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """Predicts a split with the current parameters.
+
+        Returns:
+          "predictions" {task: float32 [N]}, "fusion" [N, F], and "scores": the metrics, "loss" and
+          the objective's parts, each summed over clips and then divided.
+        """
+        clips = self.dataset.splits[split]
+        source, plan = self.setup.sources[split], self.setup.eval_plans[split]
+        outs = [
+            (chunk, self.setup.programs.predict_chunk(self.state, source.table, items, shape=chunk.shape))
+            for chunk, items in source.items(plan.once())
+        ]
+        arrays: dict[str, np.ndarray] = {}
+        sums: dict[str, float] = {}
+        for chunk, out in outs:
+            real = chunk.weight > 0
+            columns = {**out["predictions"], "fusion vector": out["fusion"]}
+            for name, column in columns.items():
+                column = np.asarray(column)
+                array = arrays.setdefault(name, np.zeros((len(clips), *column.shape[2:]), np.float32))
+                array[chunk.index[real]] = column[real]
+            parts = {k: np.asarray(v, np.float64) for k, v in out["parts"].items()}
+            weight = parts.pop("weight")
+            for name, value in parts.items():
+                sums[name] = sums.get(name, 0.0) + float((value * weight).sum())
+        fusion = arrays.pop("fusion vector")
+        scores = metrics.regression_metrics(self.dataset.spec.metrics, arrays["M"], clips.labels["M"])
+        losses = {"loss" if k == "loss" else f"loss_{k}": v / len(clips) for k, v in sums.items()}
+        return {"predictions": arrays, "fusion": fusion, "scores": {**scores, **losses}}
+
+    def finish(self) -> dict[str, Any]:
+        """Evaluates the best epoch on all splits and writes the run's files."""
+        self.state = with_best(self.state, self.best)
+        evaluated = {name: self.evaluate(name) for name in self.dataset.splits}
+        result = {
+            "test": evaluated["test"]["scores"],
+            "valid": evaluated["valid"]["scores"],
+            "best_epoch": self.progress.best_epoch,
+            "seconds": round(self.progress.seconds, 3),
+            "parameters": count_parameters(self.state.params),
+            "best_reachable": dict(self.dataset.best_reachable),
+        }
+        if jax.process_index() == 0:
+            predictions = {name: e["predictions"] for name, e in evaluated.items()}
+            self.folder.write_predictions(self.dataset.splits, predictions)
+            label = self.dataset.splits["test"].labels["M"]
+            self.folder.write_features(evaluated["test"]["fusion"], label)
+            self.folder.write_result(result)
+            page.write_report(self.folder.path)
+        return result
+
+    def close(self) -> None:
+        """Waits for the last save and gives signals back."""
+        self.display.close_bar()
+        self.stop.restore()
+        self.checkpoints.close()
+        if self.events is not None:
+            self.events.close()

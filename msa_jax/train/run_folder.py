@@ -1,0 +1,113 @@
+"""The files of a run: each is written whole or not at all."""
+
+import csv
+import io
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from msa_jax import config as configuration
+from msa_jax.data.dataset import Split
+from msa_jax.data.spec import DatasetSpec
+from msa_jax.errors import RunError
+
+
+def write_whole(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file under a temporary name, flushes it to the disk and renames it.
+
+    Raises:
+      RunError: if the folder cannot be written or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error.strerror}; make room or choose another --workdir.") from error
+
+
+class RunFolder:
+    """A run's folder: ``config.json``, ``spec.json``, ``metrics.jsonl``, ``result.json``, ...
+
+    Args:
+      path: made if absent.
+
+    Raises:
+      RunError: if the folder cannot be made or written, before any training.
+    """
+
+    def __init__(self, path: str | pathlib.Path):
+        self.path = pathlib.Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot make the folder {path}: {error.strerror}; choose another --workdir.") from error
+        write_whole(self.path / ".writable", b"")
+        (self.path / ".writable").unlink()
+
+    def claim(self, config: ConfigDict, spec: DatasetSpec) -> None:
+        """Records what this folder trains, or checks that it is the same as before.
+
+        Raises:
+          RunError: if the folder holds a run of another configuration or data set; the message
+            lists the differences.
+        """
+        for name, text in (("config.json", configuration.to_json(config)), ("spec.json", spec.to_json())):
+            path = self.path / name
+            if path.exists():
+                self._check_same(path, text)
+            else:
+                write_whole(path, text.encode())
+
+    def _check_same(self, path: pathlib.Path, text: str) -> None:
+        old = path.read_text()
+        if old == text:
+            return
+        try:
+            changes = configuration.difference(configuration.from_json(old), configuration.from_json(text))
+        except ValueError:
+            changes = ["the file is no readable JSON"]
+        shown = [change if len(change) < 200 else change[:200] + "..." for change in changes[:20]]
+        raise RunError(
+            f"{self.path} holds a run with another {path.name}; use another --workdir, or the same settings:\n  "
+            + "\n  ".join(shown)
+        )
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        """``metrics.jsonl``: one row per finished epoch."""
+        rows = "".join(json.dumps(row) + "\n" for row in history)
+        write_whole(self.path / "metrics.jsonl", rows.encode())
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """``result.json``: test and validation metrics and how they came about."""
+        write_whole(self.path / "result.json", json.dumps(result, indent=1).encode())
+
+    def write_predictions(self, splits: Mapping[str, Split], predictions: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """``predictions.csv``: split, id, label, prediction, then each further task's prediction.
+
+        Scores are written with the nine digits that make a float32 exact.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        tasks = [t for t in next(iter(predictions.values())) if t != "M"]
+        writer.writerow(["split", "id", "label", "prediction", *(f"prediction_{t}" for t in tasks)])
+        for name, split in splits.items():
+            columns = [split.labels["M"], predictions[name]["M"], *(predictions[name][t] for t in tasks)]
+            for row, clip in enumerate(split.ids):
+                writer.writerow([name, clip, *(f"{column[row]:.9g}" for column in columns)])
+        write_whole(self.path / "predictions.csv", text.getvalue().encode())
+
+    def write_features(self, fusion: np.ndarray, label: np.ndarray) -> None:
+        """``features.npz``: the test split's fused features [N, F] and labels [N], for plots."""
+        buffer = io.BytesIO()
+        np.savez(buffer, fusion=fusion, label=label)
+        write_whole(self.path / "features.npz", buffer.getvalue())

@@ -1,0 +1,117 @@
+"""Builds everything that a run needs from its configuration and data."""
+
+import os
+import pathlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
+
+from msa_jax import models
+from msa_jax.config import require_choice
+from msa_jax.data.batch import example_batch
+from msa_jax.data.dataset import Dataset
+from msa_jax.data.loader import Plan, Preprocess, Source, bucket_shapes, clip_lengths, fits_on_device
+from msa_jax.data.spec import DatasetSpec
+from msa_jax.errors import ConfigError
+from msa_jax.train import optim
+from msa_jax.train.state import TrainState, create_state
+from msa_jax.train.step import Learner, Programs
+
+PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class Setup(NamedTuple):
+    """A run, ready to start.
+
+    Attributes:
+      programs: the jitted training and prediction programs.
+      state: fresh, whole on every device.
+      sources: per split, the feeder of clips.
+      train_plan: cuts the training split into steps.
+      eval_plans: per split, cuts it for prediction.
+    """
+
+    programs: Programs
+    state: TrainState
+    sources: dict[str, Source]
+    train_plan: Plan
+    eval_plans: dict[str, Plan]
+
+
+def build_mesh(devices: int) -> Mesh:
+    """All devices (0), or the first ``devices`` of them, on one "data" axis.
+
+    Raises:
+      ConfigError: if there are fewer.
+    """
+    found = jax.devices()
+    if devices > len(found):
+        raise ConfigError(f"train.devices={devices}, but there are {len(found)}; set it to 0 to use them all.")
+    return Mesh(np.array(found[: devices or len(found)]), ("data",))
+
+
+def build_learner(config: ConfigDict, spec: DatasetSpec, steps_per_epoch: int, mesh: Mesh) -> Learner:
+    """The model, objective and optimiser of a configuration."""
+    check_train_block(config.train)
+    return Learner(
+        model=models.build(config.model, spec),
+        objective=models.objective(config.model, spec),
+        optimizer=optim.build_optimizer(config.train, steps_per_epoch, config.model.compat),
+        seed=config.train.seed,
+        dtype=PRECISIONS[config.train.precision],
+        mesh=mesh,
+    )
+
+
+def check_train_block(train: ConfigDict) -> None:
+    """Raises ConfigError for numbers that no training can use."""
+    require_choice("train.precision", train.precision, tuple(PRECISIONS))
+    for key in ("epochs", "batch_size", "eval_batch_size", "accumulate", "chunk_steps"):
+        if train[key] < 1:
+            raise ConfigError(f"train.{key}={train[key]} must be at least 1.")
+    for key in ("learning_rate", "weight_decay", "clip_norm", "clip_value", "warmup_epochs", "patience", "devices"):
+        if train[key] < 0:
+            raise ConfigError(f"train.{key}={train[key]} must not be negative.")
+
+
+def build(config: ConfigDict, dataset: Dataset) -> Setup:
+    """Everything from model to loader; nothing has been computed on clips yet."""
+    mesh = build_mesh(config.train.devices)
+    data, train = config.data, config.train
+    require_choice("data.resident", data.resident, ("auto", "always", "never"))
+    require_choice("data.feature_norm", data.feature_norm, ("none", "zscore_train", "zscore_group"))
+    resident = fits_on_device(dataset, data.resident, data.resident_gib)
+    preprocess = Preprocess(dataset.spec, data.feature_norm)
+    lengths = {name: clip_lengths(split) for name, split in dataset.splits.items()}
+    shapes = bucket_shapes(np.concatenate(list(lengths.values())), data.buckets)
+    devices = mesh.devices.size
+    train_plan = Plan(lengths["train"], shapes, train.batch_size, train.chunk_steps, devices)
+    eval_plans = {name: Plan(n, shapes, train.eval_batch_size, 1, devices) for name, n in lengths.items()}
+    learner = build_learner(config, dataset.spec, train_plan.steps(), mesh)
+    example = example_batch(dataset.spec, 1, shapes[0])
+    create = jax.jit(
+        lambda: create_state(learner.model, example, learner.optimizer, train.seed),
+        out_shardings=NamedSharding(mesh, P()),
+    )
+    sources = {name: Source(split, preprocess, mesh, resident) for name, split in dataset.splits.items()}
+    return Setup(Programs(learner), create(), sources, train_plan, eval_plans)
+
+
+def use_compile_cache(folder: str) -> None:
+    """Keeps compiled programs on disk between runs.
+
+    Args:
+      folder: where; "off" for nowhere, "" for the user's cache folder.
+    """
+    if folder == "off":
+        return
+    if not folder:
+        base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        folder = str(pathlib.Path(base) / "msa_jax" / "compiled")
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", folder)

@@ -1,0 +1,265 @@
+import csv
+import math
+import pathlib
+import warnings
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from msa_jax import metrics
+from msa_jax.errors import DataError
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+SCORES = st.floats(-4, 4, width=32)
+# Values on and beside every bin edge, where float32 decides.
+EDGES = [-3.5, -2.5, -1.5, -1.0, -0.7, -0.5, -0.1, -0.0, 0.0, 0.1, 0.5, 0.7, 1.0, 1.5, 2.5, 3.5]
+pairs = st.lists(
+    st.tuples(SCORES | st.sampled_from(EDGES), SCORES | st.sampled_from(EDGES)), min_size=1, max_size=60
+)
+sets = st.sampled_from(["mosi", "sims"])
+
+
+def split(rows):
+    prediction, label = np.array(rows, np.float32).T
+    return prediction, label
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN / "metrics_a.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+def as_peer(key, value):
+    """Rounded to 4 decimals as the peer does, whose MAE is a float32 (which decides one tie)."""
+    value = float(np.float32(value)) if key == "mae" else value
+    return value if math.isnan(value) else round(value, 4)
+
+
+@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("metric_set", ["mosi", "sims"])
+def test_regression_equals_the_peer(golden, metric_set, index):
+    case = f"{metric_set}_{index}"
+    ours = metrics.regression_metrics(metric_set, golden[f"in/{case}/pred"], golden[f"in/{case}/label"])
+    names = metrics.PEER_NAMES[metric_set]
+    expected = {
+        key.split("/")[2]: float(value) for key, value in golden.items() if key.startswith(f"out/{case}/")
+    }
+    assert set(names.values()) == set(expected)
+    for key, name in names.items():
+        assert as_peer(key, ours[key]) == pytest.approx(expected[name], abs=1e-9, nan_ok=True), key
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_classification_equals_the_peer(golden, index):
+    case = f"cls_{index}"
+    ours = metrics.classification_metrics(
+        golden[f"in/{case}/logits"], golden[f"in/{case}/label"], compat=True
+    )
+    names = metrics.PEER_NAMES["classification"]
+    expected = {
+        key.split("/")[2]: float(value) for key, value in golden.items() if key.startswith(f"out/{case}/")
+    }
+    assert set(names.values()) == set(expected)
+    for key, name in names.items():
+        assert as_peer(key, ours[key]) == pytest.approx(expected[name], abs=1e-9), key
+
+
+def test_constant_prediction_on_the_sims_test_labels():
+    """Cai et al. 2025, Table 5, row EF-LSTM: what a constant -0.4 scores on the CH-SIMS test split."""
+    label = np.repeat([-0.8, -0.4, 0.0, 0.4, 0.8], [151, 97, 69, 69, 71])
+    ours = metrics.regression_metrics("sims", np.full(len(label), -0.4), label)
+    percent = [round(100 * ours[key], 2) for key in ("acc2", "f1", "acc3", "acc5")]
+    assert percent == [69.37, 56.82, 54.27, 21.23]
+    assert math.isnan(ours["corr"])
+
+
+def test_constant_prediction_on_the_real_sims_labels(shared_data):
+    with open(shared_data / "labels/sims_label.csv", encoding="utf-8-sig", newline="") as file:
+        label = np.array([float(row["label"]) for row in csv.DictReader(file) if row["mode"] == "test"])
+    ours = metrics.regression_metrics("sims", np.full(len(label), -0.4), label)
+    assert len(label) == 457
+    assert [round(100 * ours[key], 2) for key in ("acc2", "f1", "acc3", "acc5")] == [
+        69.37,
+        56.82,
+        54.27,
+        21.23,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric_set", "n", "score", "expected"),
+    [
+        ("sims", 2, 0.0, 0), ("sims", 2, 1e-6, 1), ("sims", 2, -5.0, 0), ("sims", 2, 5.0, 1),
+        ("sims", 3, -0.1, 0), ("sims", 3, -0.0999, 1), ("sims", 3, 0.1, 1), ("sims", 3, 0.1001, 2),
+        ("sims", 5, -0.7, 0), ("sims", 5, -0.6999, 1), ("sims", 5, -0.1, 1), ("sims", 5, 0.1, 2),
+        ("sims", 5, 0.7, 3), ("sims", 5, 0.7001, 4), ("sims", 5, -9.0, 0), ("sims", 5, 9.0, 4),
+        ("mosi", 2, -0.0, 1), ("mosi", 2, -1e-6, 0), ("mosi", 7, 0.5, 3), ("mosi", 7, 1.5, 5),
+        ("mosi", 7, 2.5, 5), ("mosi", 7, -0.5, 3), ("mosi", 7, 3.9, 6), ("mosi", 5, 2.5, 4),
+        ("mosi", 5, -9.0, 0), ("mosi", 3, 1.5, 2),
+    ],
+)  # fmt: skip
+def test_bin_edges(metric_set, n, score, expected):
+    matrix = metrics.confusion_matrices(metric_set, np.array([score]), np.array([score]))[n]
+    assert matrix[expected, expected] == 1
+    assert matrix.sum() == 1
+
+
+def test_non0_drops_zero_labels_of_both_signs_and_counts_a_zero_prediction_as_negative():
+    ours = metrics.regression_metrics(
+        "mosi", np.array([1.0, -1.0, 0.0, 0.0]), np.array([0.0, -0.0, -1.0, 2.0])
+    )
+    assert ours["acc2_non0"] == 0.5
+
+
+def test_sims_clips_before_mae_and_corr_and_mosi_does_not():
+    prediction, label = np.array([2.0, -1.0, 0.5]), np.array([1.0, -1.0, 0.5])
+    assert metrics.regression_metrics("sims", prediction, label)["mae"] == 0
+    assert metrics.regression_metrics("sims", prediction, label)["corr"] == pytest.approx(1)
+    assert metrics.regression_metrics("mosi", prediction, label)["mae"] == pytest.approx(1 / 3)
+
+
+@given(pairs)
+def test_five_classes_are_never_harder_than_seven(rows):
+    ours = metrics.regression_metrics("mosi", *split(rows))
+    assert ours["acc3"] >= ours["acc5"] >= ours["acc7"]
+
+
+@given(sets, pairs)
+def test_all_metrics_are_in_range_and_a_perfect_prediction_is_perfect(metric_set, rows):
+    prediction, label = split(rows)
+    for key, value in metrics.regression_metrics(metric_set, prediction, label).items():
+        low, high = {"corr": (-1, 1), "mae": (0, 8)}.get(key, (0, 1))
+        assert math.isnan(value) or low <= value <= high, key
+    for key, value in metrics.regression_metrics(metric_set, label, label).items():
+        assert math.isnan(value) or value == pytest.approx(0 if key == "mae" else 1), key
+
+
+@given(sets, pairs)
+def test_mae_and_corr_equal_numpy(metric_set, rows):
+    prediction, label = split(rows)
+    ours = metrics.regression_metrics(metric_set, prediction, label)
+    if metric_set == "sims":
+        prediction, label = np.clip(prediction, -1, 1), np.clip(label, -1, 1)
+    prediction, label = prediction.astype(np.float64), label.astype(np.float64)
+    assert ours["mae"] == pytest.approx(np.abs(prediction - label).mean(), abs=1e-12)
+    if np.ptp(prediction) > 1e-3 and np.ptp(label) > 1e-3:
+        assert ours["corr"] == pytest.approx(np.corrcoef(prediction, label)[0, 1], abs=1e-9)
+
+
+@given(sets, st.lists(pairs, min_size=1, max_size=5))
+def test_merged_sums_equal_one_shot(metric_set, batches):
+    merged = None
+    for rows in batches:
+        sums = metrics.RegressionSums.of(metric_set, *split(rows))
+        merged = sums if merged is None else merged.merge(sums)
+    assert merged is not None
+    one_shot = metrics.regression_metrics(metric_set, *split([row for rows in batches for row in rows]))
+    for key, value in merged.metrics().items():
+        # Corr of nearly constant scores loses digits in any order of summation.
+        tolerance = {"mae": 1e-12, "corr": 1e-6}.get(key, 0)
+        assert value == pytest.approx(one_shot[key], abs=tolerance, nan_ok=True), key
+
+
+@pytest.mark.parametrize("value", [0.1, -0.7, 1e-30, 123456.7])
+def test_constant_predictions_have_no_correlation_however_they_are_merged(value):
+    label = np.linspace(-1, 1, 21)
+    one = metrics.RegressionSums.of("mosi", np.full(21, value), label)
+    for sums in (one, one.merge(one), one.merge(one).merge(one)):
+        assert math.isnan(sums.metrics()["corr"])
+
+
+@settings(max_examples=50)
+@given(st.integers(2, 5), st.data())
+def test_weighted_f1_and_accuracy_equal_scikit_learn(n, data):
+    shape = data.draw(st.integers(1, 40))
+    label = data.draw(hnp.arrays(np.int64, shape, elements=st.integers(0, n - 1)))
+    prediction = data.draw(hnp.arrays(np.int64, shape, elements=st.integers(0, n - 1)))
+    counts = metrics.confusion(label, prediction, n)
+    assert (counts == sklearn.metrics.confusion_matrix(label, prediction, labels=np.arange(n))).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class without clips
+        expected = sklearn.metrics.f1_score(label, prediction, average="weighted")
+    assert metrics.weighted_f1(counts) == pytest.approx(expected, abs=1e-12)
+    assert metrics.accuracy(counts) == pytest.approx(
+        sklearn.metrics.accuracy_score(label, prediction), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("prediction", [0, 1])
+def test_f1_of_one_class_only(label, prediction):
+    counts = metrics.confusion(np.full(4, label), np.full(4, prediction), 2)
+    assert metrics.weighted_f1(counts) == float(label == prediction)
+
+
+def test_only_neutral_labels_leave_non0_undefined_and_the_rest_defined():
+    ours = metrics.regression_metrics("mosi", np.array([0.2, -0.3]), np.zeros(2))
+    assert math.isnan(ours["acc2_non0"])
+    assert math.isnan(ours["f1_non0"])
+    assert ours["acc2_has0"] == 0.5
+    neutral = metrics.classification_metrics(np.eye(3), np.ones(3, int))
+    assert math.isnan(neutral["acc2_non0"])
+    assert neutral["acc3"] == pytest.approx(1 / 3)
+
+
+def test_right_and_compat_non0_on_a_worked_example():
+    # negative right, negative wrong, positive right, positive wrong, neutral
+    logits = np.array([[2, 9, 1], [1, 9, 2], [1, 0, 2], [2, 0, 1], [0, 5, 1.0]])
+    ours = metrics.classification_metrics(logits, np.array([0, 0, 2, 2, 1]), compat=True)
+    assert ours["acc2_non0"] == 0.5
+    assert ours["acc2_non0_compat"] == 0.25  # the positive clip that is right does not count
+    assert ours["acc3"] == pytest.approx(2 / 5)
+    assert ours["acc2_has0"] == pytest.approx(2 / 5)  # the neutral clip is judged positive
+    assert (
+        tuple(metrics.classification_metrics(logits, np.array([0, 0, 2, 2, 1])))
+        == metrics.CLASSIFICATION_KEYS
+    )
+
+
+@given(sets, pairs)
+def test_confusion_matrices_agree_with_the_metrics(metric_set, rows):
+    prediction, label = split(rows)
+    ours = metrics.regression_metrics(metric_set, prediction, label)
+    matrices = metrics.confusion_matrices(metric_set, prediction, label)
+    assert {n: len(names) for n, names in metrics.CLASS_NAMES[metric_set].items()} == {n: n for n in matrices}
+    for n, matrix in matrices.items():
+        key = {("mosi", 2): "acc2_has0"}.get((metric_set, n), f"acc{n}")
+        assert matrix.sum() == len(label)
+        assert metrics.accuracy(matrix) == ours[key]
+
+
+@pytest.mark.parametrize(
+    ("prediction", "label", "words"),
+    [
+        (np.zeros(3), np.zeros(4), "shapes are (3,) and (4,)"),
+        (np.zeros((3, 1)), np.zeros(3), "shapes are (3, 1)"),
+        (np.zeros(0), np.zeros(0), "at least one clip"),
+        (np.array([0.0, np.nan]), np.zeros(2), "predictions of 1 of 2 clips"),
+        (np.zeros(2), np.array([np.inf, 0.0]), "labels of 1 of 2 clips"),
+    ],
+)
+def test_what_has_no_metrics_is_refused(prediction, label, words):
+    for function in (metrics.regression_metrics, metrics.confusion_matrices):
+        with pytest.raises(DataError) as error:
+            function("mosi", prediction, label)
+        assert words in str(error.value)
+
+
+def test_wrong_sets_and_classes_are_refused():
+    with pytest.raises(DataError, match="unknown metric set 'imdb'"):
+        metrics.regression_metrics("imdb", np.zeros(2), np.zeros(2))
+    with pytest.raises(DataError, match="do not merge"):
+        metrics.RegressionSums.of("mosi", np.zeros(2), np.zeros(2)).merge(
+            metrics.RegressionSums.of("sims", np.zeros(2), np.zeros(2))
+        )
+    with pytest.raises(DataError, match="class labels must be"):
+        metrics.classification_metrics(np.zeros((2, 3)), np.array([0, 3]))
+    with pytest.raises(DataError, match="not finite"):
+        metrics.classification_metrics(np.full((2, 3), np.nan), np.array([0, 1]))
+    with pytest.raises(DataError, match=r"logits \[N, 3\]"):
+        metrics.classification_metrics(np.zeros((2, 5)), np.array([0, 1]))

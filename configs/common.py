@@ -2,9 +2,8 @@
 
 from types import ModuleType
 
-from ml_collections import ConfigDict
-
 from configs.models import ufen_mtfn
+from msa_jax.config import Config, block
 from msa_jax.errors import ConfigError, nearest
 
 #: One block per model; each offers get_config(dataset) and train_settings(dataset).
@@ -41,9 +40,9 @@ def parse_argument(argument: str) -> tuple[str, dict[str, str], bool]:
     return model, pairs, tiny
 
 
-def data_block(name: str) -> ConfigDict:
+def data_block(name: str) -> Config:
     """Every knob of the data; a data set's own file sets what differs."""
-    data = ConfigDict()
+    data = block()
     data.name = name
     data.source = "file"  # file | synthetic
     data.path = ""  # feature pickle or converted store; empty: data.root / data.file
@@ -52,24 +51,25 @@ def data_block(name: str) -> ConfigDict:
     data.published = ""  # where the file is published, for the message when it is missing
     data.metrics = "mosi"  # mosi | sims: which metrics (and bins) the field reports for this set
     data.label_range = (-3.0, 3.0)
-    data.groups = ConfigDict({"text": {}, "audio": {}, "vision": {}})  # name -> "first-last,..." columns
-    data.feature_norm = "none"  # none | zscore_train | zscore_group; raw features: Cai et al. 2025 mention none (A18)
+    data.groups = block({"text": {}, "audio": {}, "vision": {}})  # name -> "first-last,..." columns
+    # none | zscore_train | zscore_group. Cai et al. 2025 mention no scaling (reading A18).
+    data.feature_norm = "none"
     data.buckets = 3  # padded shapes in use; 1 pads every batch to the longest clip
     data.group_by_length = True  # batches of clips of like length; false: any clips together
     data.resident = "auto"  # auto | always | never: keep the features on the device
     data.resident_gib = 4.0  # "auto" keeps them there up to this size
     # Published shapes (steps, width) for summaries without data; training reads them from the data.
-    data.expected = ConfigDict(
+    data.expected = block(
         {"text": (50, 768), "audio": (50, 1), "vision": (50, 1), "counts": (0, 0, 0), "tasks": ("M",)}
     )
     # The generator of clips (source = synthetic).
-    data.synthetic = ConfigDict({"seed": 0, "counts": (1368, 456, 457)})
+    data.synthetic = block({"seed": 0, "counts": (1368, 456, 457)})
     return data
 
 
-def train_block() -> ConfigDict:
+def train_block() -> Config:
     """Every knob of the training; models and data sets set what differs."""
-    train = ConfigDict()
+    train = block()
     train.seed = 1111  # first of the five customary seeds 1111 to 1115
     train.epochs = 30  # at most
     train.batch_size = 32  # clips per step over all devices
@@ -95,15 +95,15 @@ def train_block() -> ConfigDict:
     return train
 
 
-def build(data: ConfigDict, argument: str) -> ConfigDict:
+def build(data: Config, argument: str) -> Config:
     """The whole configuration of a data set for the model and variant that ``argument`` names."""
     name, pairs, tiny = parse_argument(argument)
-    block = MODEL_BLOCKS[name]
-    config = ConfigDict({"data": data, "model": block.get_config(data.name), "train": train_block()})
-    config.train.update(block.train_settings(data.name))
+    model = MODEL_BLOCKS[name]
+    config = block({"data": data, "model": model.get_config(data.name), "train": train_block()})
+    config.train.update(model.train_settings(data.name))
     config.model.update(pairs)
     if tiny:
-        config.model.update(block.TINY)
+        config.model.update(model.TINY)
         config.train.update({"epochs": 2, "batch_size": 8, "eval_batch_size": 8})
         config.data.synthetic.counts = (48, 16, 16)
         config.data.buckets = 2

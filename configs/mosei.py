@@ -1,6 +1,6 @@
 """CMU-MOSEI, unaligned features (Cai et al. 2025, Tables 1 and 2; Zheng et al. 2024 for the groups).
 
-    python -m msa_jax.main --config=configs/mosei.py --config.data.path=unaligned_50.pkl --workdir=runs/mosei
+python -m msa_jax.main --config=configs/mosei.py --config.data.path=unaligned_50.pkl --workdir=runs/mosei
 """
 
 from configs import common

@@ -1,6 +1,6 @@
 """CMU-MOSI, unaligned features (Cai et al. 2025, Tables 1 and 2).
 
-    python -m msa_jax.main --config=configs/mosi.py --config.data.path=unaligned_50.pkl --workdir=runs/mosi
+python -m msa_jax.main --config=configs/mosi.py --config.data.path=unaligned_50.pkl --workdir=runs/mosi
 """
 
 from configs import common

@@ -1,4 +1,6 @@
-"""CH-SIMS, unaligned features with unimodal labels (Cai et al. 2025, Tables 1 and 2; groups: Zheng et al. 2024).
+"""CH-SIMS, unaligned features with unimodal labels (Cai et al. 2025, Tables 1 and 2).
+
+Column groups as in Zheng et al. 2024.
 
     python -m msa_jax.main --config=configs/sims.py --config.data.path=unaligned_39.pkl --workdir=runs/sims
 """

@@ -1,6 +1,6 @@
 """CH-SIMS v2, supervised part: the layout of CH-SIMS with more clips.
 
-    python -m msa_jax.main --config=configs/simsv2.py --config.data.path=sims_unaligned.pkl --workdir=runs/simsv2
+python -m msa_jax.main --config=configs/simsv2.py --config.data.path=v2.pkl --workdir=runs/simsv2
 """
 
 from configs import common, sims

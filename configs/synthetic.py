@@ -1,6 +1,6 @@
 """Generated clips in the layout of CH-SIMS: runs anywhere, needs no download, and is not real data.
 
-    python -m msa_jax.main --config=configs/synthetic.py --workdir=runs/first
+python -m msa_jax.main --config=configs/synthetic.py --workdir=runs/first
 """
 
 from configs import common, sims

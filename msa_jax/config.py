@@ -19,6 +19,15 @@ import ml_collections
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec, parse_columns
 from msa_jax.errors import ConfigError, MsaJaxError, nearest
 
+#: A ConfigDict. Declared Any, because the library's own annotations say that a value may be
+#: text or None wherever a number is read.
+Config = Any
+
+
+def block(values: Mapping[str, Any] | None = None) -> Config:
+    """A new ConfigDict, empty or with ``values``."""
+    return ml_collections.ConfigDict(values)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds ``--config`` to a command; its overrides are what the parser does not know."""
@@ -31,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_command(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[argparse.Namespace, Any]:
+def parse_command(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[argparse.Namespace, Config]:
     """Parses a command line that has ``--config`` and overrides.
 
     Returns:
@@ -55,7 +64,7 @@ def parse_command(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[arg
     return arguments, load(arguments.config, overrides)
 
 
-def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> ml_collections.ConfigDict:
+def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """Loads ``PATH.py[:ARGUMENT]`` and applies overrides of the form ``"train.seed=3"``.
 
     Raises:
@@ -64,7 +73,7 @@ def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> ml_collectio
     """
     match = re.fullmatch(r"(.*?\.py)(?::(.*))?", path)
     if not match:
-        raise ConfigError(f"--config={path} is not a configuration file; give a .py file such as configs/mosi.py.")
+        raise ConfigError(f"--config={path} is no configuration file; give one such as configs/mosi.py.")
     config = _get_config(pathlib.Path(match[1]), match[2] or "")
     for override in overrides:
         key, _, text = override.partition("=")
@@ -72,14 +81,15 @@ def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> ml_collectio
     return config.lock()
 
 
-def _get_config(file: pathlib.Path, argument: str) -> ml_collections.ConfigDict:
+def _get_config(file: pathlib.Path, argument: str) -> Config:
     if not file.is_file():
         raise ConfigError(f"there is no configuration file {file}; run from the folder that holds configs/.")
     root = str(file.resolve().parent.parent)
     if root not in sys.path:
         sys.path.append(root)  # so that configs/x.py finds configs/common.py from any folder
     module_spec = importlib.util.spec_from_file_location(f"msa_jax_config_{file.stem}", file)
-    assert module_spec is not None and module_spec.loader is not None
+    assert module_spec is not None
+    assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
@@ -93,7 +103,7 @@ def _get_config(file: pathlib.Path, argument: str) -> ml_collections.ConfigDict:
         ) from error
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """Nested configuration to ``{"train.seed": 1111, ...}``."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
@@ -104,7 +114,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _set(config: ml_collections.ConfigDict, key: str, text: str) -> None:
+def _set(config: Config, key: str, text: str) -> None:
     flat = flatten(config)
     if key not in flat:
         inside = [k for k in flat if k.startswith(key + ".")]
@@ -112,11 +122,11 @@ def _set(config: ml_collections.ConfigDict, key: str, text: str) -> None:
             raise ConfigError(f"--config.{key} is a block; set one of its keys: {', '.join(inside[:8])}.")
         raise ConfigError(f"--config.{key}: there is no such key.{nearest(key, flat)}")
     *blocks, last = key.split(".")
-    block = config
+    inner = config
     for name in blocks:
-        block = block[name]
-    with block.ignore_type():
-        block[last] = _parse(key, text, flat[key])
+        inner = inner[name]
+    with inner.ignore_type():
+        inner[last] = _parse(key, text, flat[key])
 
 
 def _parse(key: str, text: str, old: Any) -> Any:
@@ -139,12 +149,12 @@ def _parse(key: str, text: str, old: Any) -> Any:
 _KIND_NAMES = {bool: "true or false", int: "a whole number", float: "a number", tuple: "a list such as (1,2)"}
 
 
-def to_json(config: ml_collections.ConfigDict) -> str:
+def to_json(config: Config) -> str:
     """The configuration as indented JSON, keys sorted."""
     return json.dumps(config.to_dict(), indent=1, sort_keys=True)
 
 
-def from_json(text: str) -> ml_collections.ConfigDict:
+def from_json(text: str) -> Config:
     """Reads what :func:`to_json` wrote; lists come back as tuples."""
 
     def tuples(value: Any) -> Any:
@@ -155,7 +165,7 @@ def from_json(text: str) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(tuples(json.loads(text))).lock()
 
 
-def difference(old: ml_collections.ConfigDict, new: ml_collections.ConfigDict) -> list[str]:
+def difference(old: Config, new: Config) -> list[str]:
     """What changed between two configurations, one ``key: old -> new`` line each."""
     before, after = flatten(old), flatten(new)
     missing = "(absent)"
@@ -172,7 +182,7 @@ def require_choice(key: str, value: str, known: tuple[str, ...]) -> None:
         raise ConfigError(f"{key}={value!r} is not one of {', '.join(known)}.{nearest(str(value), known)}")
 
 
-def expected_spec(config: ml_collections.ConfigDict) -> DatasetSpec:
+def expected_spec(config: Config) -> DatasetSpec:
     """The data set as published, for work that needs shapes but no clips (summaries, tests).
 
     Training reads its DatasetSpec from the data; these shapes are never used there.

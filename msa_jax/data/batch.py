@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from msa_jax.data.spec import DatasetSpec
 
 
-@flax.struct.dataclass
-class Batch:
+class Batch(flax.struct.PyTreeNode):
     """B clips, padded to common lengths. Any B works, 1 included.
 
     Attributes:

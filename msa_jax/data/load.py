@@ -2,17 +2,16 @@
 
 import pathlib
 
-from ml_collections import ConfigDict
+from msa_jax.data.open import Hints, open_dataset
 
-from msa_jax.config import require_choice
+from msa_jax.config import Config, require_choice
 from msa_jax.data import synthetic
 from msa_jax.data.dataset import Dataset
-from msa_jax.data.open import Hints, open_dataset
 from msa_jax.data.spec import SPLITS
 from msa_jax.errors import DataError
 
 
-def load_dataset(data: ConfigDict) -> Dataset:
+def load_dataset(data: Config) -> Dataset:
     """Generates, or finds and opens, the data set that a configuration names.
 
     Raises:
@@ -27,7 +26,7 @@ def load_dataset(data: ConfigDict) -> Dataset:
     return open_dataset(_locate(data), hints)
 
 
-def _locate(data: ConfigDict) -> pathlib.Path:
+def _locate(data: Config) -> pathlib.Path:
     path = pathlib.Path(data.path or pathlib.Path(data.root) / data.file).expanduser()
     if data.path or data.root:
         if path.exists():

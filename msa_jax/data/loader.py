@@ -96,7 +96,12 @@ class Plan:
     """
 
     def __init__(
-        self, lengths: np.ndarray, shapes: list[Shape], batch_size: int, chunk_steps: int, row_multiple: int = 1
+        self,
+        lengths: np.ndarray,
+        shapes: list[Shape],
+        batch_size: int,
+        chunk_steps: int,
+        row_multiple: int = 1,
     ):
         self.lengths, self.shapes = lengths, shapes
         self.batch_size, self.chunk_steps = batch_size, chunk_steps
@@ -158,8 +163,7 @@ class Plan:
         return Chunk(shape, index, weight, len(rows))
 
 
-@flax.struct.dataclass
-class Table:
+class Table(flax.struct.PyTreeNode):
     """A split's arrays, ready for a device; the same fields as :class:`Batch`, with N rows."""
 
     values: Mapping[str, Any]
@@ -218,7 +222,8 @@ class Source:
         for start in range(0, len(split), 256):  # block by block: one copy of the features, not four
             rows = slice(start, start + 256)
             for m in MODALITIES:
-                values[m][rows] = self.preprocess(m, np.asarray(split.values[m][rows]), split.lengths[m][rows])
+                raw = np.asarray(split.values[m][rows])
+                values[m][rows] = self.preprocess(m, raw, split.lengths[m][rows])
         table = Table(values, dict(split.lengths), dict(split.labels), split.tokens)
         return jax.tree.map(lambda x: _place(np.asarray(x), everywhere), table)
 
@@ -253,13 +258,14 @@ class Source:
         """The chunk's clips [S, B, ...]; a process reads only the rows of its own devices."""
         sharding = NamedSharding(self.mesh, P(None, "data"))
         steps, rows = chunk.index.shape
-        mine = sharding.addressable_devices_indices_map((steps, rows)).values()
-        spans = sorted({s[1].indices(rows)[:2] for s in mine})
+        mine: Any = sharding.addressable_devices_indices_map((steps, rows)).values()
+        spans = sorted({part[1].indices(rows)[:2] for part in mine})
         low, high = spans[0][0], spans[-1][1]
-        table = self._read(chunk.index[:, low:high].reshape(-1), chunk.shape)
+        table = self._read(chunk.index[: chunk.steps, low:high].reshape(-1), chunk.shape)
 
         def place(x: np.ndarray) -> jax.Array:
-            local = x.reshape(steps, high - low, *x.shape[1:])
+            local = np.zeros((steps, high - low, *x.shape[1:]), x.dtype)
+            local[: chunk.steps] = x.reshape(chunk.steps, high - low, *x.shape[1:])
             return jax.make_array_from_process_local_data(sharding, local, (steps, rows, *x.shape[1:]))
 
         return jax.tree.map(place, table)
@@ -280,25 +286,21 @@ def batch_of(table: Table | None, item: Any, shape: Shape) -> Batch:
       shape: padded steps per modality (static).
     """
     if table is None:
-        (index, weight), table = item
-        row, cut = (lambda x: x), (lambda x, _: x)
+        (index, weight), clips = item
     else:
         index, weight = item
-        row = lambda x: x[index]  # noqa: E731
-        cut = lambda x, steps: _take_prefix(x, index, steps)  # noqa: E731
+        clips = Table(
+            values={
+                m: _take_prefix(table.values[m], index, t) for m, t in zip(MODALITIES, shape, strict=True)
+            },
+            lengths=jax.tree.map(lambda x: x[index], table.lengths),
+            labels=jax.tree.map(lambda x: x[index], table.labels),
+            tokens=None if table.tokens is None else table.tokens[index][:, :, : shape[0]],
+        )
     steps = dict(zip(MODALITIES, shape, strict=True))
-    lengths = jax.tree.map(row, table.lengths)
-    mask = {m: jnp.arange(steps[m])[None, :] < lengths[m][:, None] for m in MODALITIES}
-    tokens = table.tokens
-    if tokens is not None:
-        tokens = row(tokens)[:, :, : steps["text"]]
+    mask = {m: jnp.arange(steps[m])[None, :] < clips.lengths[m][:, None] for m in MODALITIES}
     return Batch(
-        values={m: cut(table.values[m], steps[m]) for m in MODALITIES},
-        mask=mask,
-        labels=jax.tree.map(row, table.labels),
-        index=index,
-        weight=weight,
-        tokens=tokens,
+        values=clips.values, mask=mask, labels=clips.labels, index=index, weight=weight, tokens=clips.tokens
     )
 
 

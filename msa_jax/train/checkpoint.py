@@ -92,7 +92,9 @@ class Checkpoints:
         try:
             self._manager.save(step, args=args)
         except OSError as error:
-            raise RunError(f"cannot write a checkpoint to {self.folder}: {error}; free some space and run again.") from error
+            raise RunError(
+                f"cannot write a checkpoint to {self.folder}: {error}; make room, run again."
+            ) from error
 
     def restore(self, state: TrainState, best: Best) -> tuple[TrainState, Best, Progress] | None:
         """Reads the newest usable step; the arguments give structure, shapes and sharding.
@@ -107,7 +109,7 @@ class Checkpoints:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"state": state, "best": best})
         for step in steps:
             try:
-                restored = self._manager.restore(
+                restored: Any = self._manager.restore(
                     step,
                     args=ocp.args.Composite(
                         state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore()

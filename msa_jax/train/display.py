@@ -65,7 +65,8 @@ class Display:
         rate = self.samples_per_second()
         self.close_bar()
         self.say(
-            f"epoch {row['epoch']:3d}  train loss {row['train']['loss']:.4f}  valid loss {row['valid']['loss']:.4f}"
+            f"epoch {row['epoch']:3d}  train loss {row['train']['loss']:.4f}"
+            f"  valid loss {row['valid']['loss']:.4f}"
             f"  valid {monitor} {row['valid'][monitor]:.4f}{' *' if best else '  '}  {rate:.0f} samples/s"
         )
 

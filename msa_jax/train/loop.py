@@ -10,10 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from msa_jax import metrics
-from msa_jax.config import require_choice
+from msa_jax.config import Config, require_choice
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.load import load_dataset
 from msa_jax.data.loader import Chunk
@@ -35,7 +34,7 @@ class Interrupted(RunError):
     """The run was asked to stop and has saved its state."""
 
 
-def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:
+def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
     """Trains, or goes on with, the run in ``workdir`` and evaluates its best epoch.
 
     Returns:
@@ -96,10 +95,11 @@ class StopRequest:
 class Loop:
     """One run from its last checkpoint (or its beginning) to its end."""
 
-    def __init__(self, config: ConfigDict, dataset: Dataset, folder: RunFolder, setup: Setup, display: Display):
-        self.config, self.dataset, self.folder, self.setup, self.display = config, dataset, folder, setup, display
+    def __init__(self, config: Config, dataset: Dataset, folder: RunFolder, setup: Setup, display: Display):
+        self.config, self.dataset, self.folder = config, dataset, folder
+        self.setup, self.display = setup, display
         spec = dataset.spec
-        names = [*metrics.regression_names(spec.metrics), "loss"]
+        names = [*metrics.REGRESSION_KEYS[spec.metrics], "loss"]
         require_choice("train.monitor", config.train.monitor, tuple(names))
         self.schedule = build_schedule(config.train, setup.train_plan.steps())
         self.state: TrainState = setup.state
@@ -191,10 +191,13 @@ class Loop:
         step = self.progress.epoch * self.setup.train_plan.steps()
         step += sum(c.steps for c in plan[: self.progress.chunk]) + number + 1
         latest = self.checkpoints.latest_step()
+        where = f"step {step} (epoch {self.progress.epoch + 1}) on the clips {clips}"
+        kept = (
+            "there is no checkpoint yet" if latest is None else f"the last good checkpoint is step {latest}"
+        )
         raise RunError(
-            f"the loss is not finite at step {step} (epoch {self.progress.epoch + 1}); the batch holds the clips "
-            f"{clips}. The last good checkpoint is {'none' if latest is None else latest}. Lower "
-            "train.learning_rate, set train.clip_norm, or try data.feature_norm=zscore_train."
+            f"the loss is not finite at {where}; {kept}. "
+            "Lower train.learning_rate, set train.clip_norm, or try data.feature_norm=zscore_train."
         )
 
     def _end_epoch(self, valid: dict[str, float]) -> None:
@@ -210,7 +213,7 @@ class Loop:
         row = {
             "epoch": progress.epoch,
             "step": step,
-            "learning_rate": float(self.schedule(max(step // config.accumulate - 1, 0)) * self.state.rate_scale),
+            "learning_rate": self._learning_rate(step),
             "train": {k: v / weight for k, v in sums.items()},
             "valid": valid,
             "seconds": round(progress.seconds, 3),
@@ -224,6 +227,11 @@ class Loop:
             self.folder.write_history(progress.history)
         self._write_events(row)
         self.display.end_epoch(row, config.monitor, improved)
+
+    def _learning_rate(self, step: int) -> float:
+        """The rate of the last update among ``step`` batches."""
+        updates = max(step // self.config.train.accumulate, 1)
+        return float(self.schedule(updates - 1) * self.state.rate_scale)
 
     def _keep_if_best(self, score: float) -> bool:
         progress, config = self.progress, self.config.train

@@ -5,15 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
-from msa_jax.config import require_choice
+from msa_jax.config import Config, require_choice
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "plateau")
 
 
-def build_schedule(train: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
+def build_schedule(train: Config, steps_per_epoch: int) -> optax.Schedule:
     """Learning rate per update: linear warm-up from 0, then the schedule down to the last epoch.
 
     "plateau" is constant here; the loop lowers ``TrainState.rate_scale``.
@@ -33,7 +32,7 @@ def build_schedule(train: ConfigDict, steps_per_epoch: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
 
 
-def build_optimizer(train: ConfigDict, steps_per_epoch: int, compat: bool) -> optax.GradientTransformation:
+def build_optimizer(train: Config, steps_per_epoch: int, compat: bool) -> optax.GradientTransformation:
     """Clipping, weight decay, Adam, schedule, and accumulation, in the order PyTorch applies them.
 
     Args:

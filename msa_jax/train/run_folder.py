@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from msa_jax import config as configuration
+from msa_jax.config import Config
 from msa_jax.data.dataset import Split
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import RunError
@@ -32,7 +32,9 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise RunError(f"cannot write {path}: {error.strerror}; make room or choose another --workdir.") from error
+        raise RunError(
+            f"cannot write {path}: {error.strerror}; make room, or take another --workdir."
+        ) from error
 
 
 class RunFolder:
@@ -50,11 +52,11 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"cannot make the folder {path}: {error.strerror}; choose another --workdir.") from error
+            raise RunError(f"cannot make {path}: {error.strerror}; choose another --workdir.") from error
         write_whole(self.path / ".writable", b"")
         (self.path / ".writable").unlink()
 
-    def claim(self, config: ConfigDict, spec: DatasetSpec) -> None:
+    def claim(self, config: Config, spec: DatasetSpec) -> None:
         """Records what this folder trains, or checks that it is the same as before.
 
         Raises:
@@ -78,8 +80,8 @@ class RunFolder:
             changes = ["the file is no readable JSON"]
         shown = [change if len(change) < 200 else change[:200] + "..." for change in changes[:20]]
         raise RunError(
-            f"{self.path} holds a run with another {path.name}; use another --workdir, or the same settings:\n  "
-            + "\n  ".join(shown)
+            f"{self.path} holds a run with another {path.name}; "
+            "use another --workdir, or the same settings:\n  " + "\n  ".join(shown)
         )
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
@@ -91,7 +93,9 @@ class RunFolder:
         """``result.json``: test and validation metrics and how they came about."""
         write_whole(self.path / "result.json", json.dumps(result, indent=1).encode())
 
-    def write_predictions(self, splits: Mapping[str, Split], predictions: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    def write_predictions(
+        self, splits: Mapping[str, Split], predictions: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> None:
         """``predictions.csv``: split, id, label, prediction, then each further task's prediction.
 
         Scores are written with the nine digits that make a float32 exact.

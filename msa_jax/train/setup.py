@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from ml_collections import ConfigDict
 
 from msa_jax import models
-from msa_jax.config import require_choice
+from msa_jax.config import Config, require_choice
 from msa_jax.data.batch import example_batch
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.loader import Plan, Preprocess, Source, bucket_shapes, clip_lengths, fits_on_device
@@ -51,11 +50,11 @@ def build_mesh(devices: int) -> Mesh:
     """
     found = jax.devices()
     if devices > len(found):
-        raise ConfigError(f"train.devices={devices}, but there are {len(found)}; set it to 0 to use them all.")
+        raise ConfigError(f"train.devices={devices}, but there are {len(found)}; 0 uses them all.")
     return Mesh(np.array(found[: devices or len(found)]), ("data",))
 
 
-def build_learner(config: ConfigDict, spec: DatasetSpec, steps_per_epoch: int, mesh: Mesh) -> Learner:
+def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh: Mesh) -> Learner:
     """The model, objective and optimiser of a configuration."""
     check_train_block(config.train)
     return Learner(
@@ -68,18 +67,19 @@ def build_learner(config: ConfigDict, spec: DatasetSpec, steps_per_epoch: int, m
     )
 
 
-def check_train_block(train: ConfigDict) -> None:
+def check_train_block(train: Config) -> None:
     """Raises ConfigError for numbers that no training can use."""
     require_choice("train.precision", train.precision, tuple(PRECISIONS))
     for key in ("epochs", "batch_size", "eval_batch_size", "accumulate", "chunk_steps"):
         if train[key] < 1:
             raise ConfigError(f"train.{key}={train[key]} must be at least 1.")
-    for key in ("learning_rate", "weight_decay", "clip_norm", "clip_value", "warmup_epochs", "patience", "devices"):
+    not_negative = ("learning_rate", "weight_decay", "clip_norm", "clip_value", "warmup_epochs", "patience")
+    for key in (*not_negative, "devices", "checkpoint_steps"):
         if train[key] < 0:
             raise ConfigError(f"train.{key}={train[key]} must not be negative.")
 
 
-def build(config: ConfigDict, dataset: Dataset) -> Setup:
+def build(config: Config, dataset: Dataset) -> Setup:
     """Everything from model to loader; nothing has been computed on clips yet."""
     mesh = build_mesh(config.train.devices)
     data, train = config.data, config.train
@@ -113,5 +113,5 @@ def use_compile_cache(folder: str) -> None:
     if not folder:
         base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         folder = str(pathlib.Path(base) / "msa_jax" / "compiled")
-    if not jax.config.jax_compilation_cache_dir:
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", folder)

@@ -12,8 +12,7 @@ from flax import linen as nn
 from msa_jax.data.batch import Batch
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """A training in progress. Random numbers follow from the seed and ``step``; no key is kept.
 
     Attributes:
@@ -33,9 +32,11 @@ class TrainState:
     rate_scale: jax.Array
 
 
-def create_state(model: nn.Module, batch: Batch, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+def create_state(
+    model: nn.Module, batch: Batch, optimizer: optax.GradientTransformation, seed: int
+) -> TrainState:
     """Fresh parameters from ``seed``; ``batch`` gives shapes only."""
-    variables = model.init(jax.random.key(seed), batch, train=False)
+    variables: Any = model.init(jax.random.key(seed), batch, train=False)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],

@@ -45,7 +45,9 @@ def _cast(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
-def forward(learner: Learner, params: Any, state: TrainState, batch: Batch, train: bool) -> tuple[Outputs, Any]:
+def forward(
+    learner: Learner, params: Any, state: TrainState, batch: Batch, train: bool
+) -> tuple[Outputs, Any]:
     """Applies the model to a batch.
 
     Returns:
@@ -108,7 +110,9 @@ class Programs:
         rows = NamedSharding(self.learner.mesh, P("data"))
         return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, rows), batch)
 
-    def _train_chunk(self, state: TrainState, table: Table | None, items: Any, steps: jax.Array, *, shape: Shape):
+    def _train_chunk(
+        self, state: TrainState, table: Table | None, items: Any, steps: jax.Array, *, shape: Shape
+    ):
         """Runs the first ``steps`` of S prepared steps.
 
         Returns:
@@ -147,6 +151,10 @@ class Programs:
             outputs, _ = forward(self.learner, state.params, state, batch, train=False)
             loss, parts = self.learner.objective(outputs, batch, state.memory)
             scalars = {"loss": loss, **parts, "weight": batch.weight.sum()}
-            return None, {"predictions": outputs.predictions, "fusion": outputs.features["fusion"], "parts": scalars}
+            return None, {
+                "predictions": outputs.predictions,
+                "fusion": outputs.features["fusion"],
+                "parts": scalars,
+            }
 
         return jax.lax.scan(body, None, items)[1]

@@ -1,0 +1,112 @@
+"""The optimiser against worked numbers and PyTorch's arithmetic."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from msa_jax.config import load
+from msa_jax.errors import ConfigError
+from msa_jax.train.optim import build_optimizer, build_schedule, drop_accumulated
+
+CONFIG = str(__import__("pathlib").Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
+
+
+def train_block(**changes):
+    train = load(CONFIG).train.copy_and_resolve_references()
+    plain = {"clip_norm": 0.0, "learning_rate": 0.1, "epochs": 10}
+    with train.unlocked():
+        train.update(plain | changes)
+    return train
+
+
+def updates(train, gradients, params=1.0, compat=False):
+    """The updates that a scalar parameter receives for a list of gradients."""
+    optimizer = build_optimizer(train, steps_per_epoch=5, compat=compat)
+    params, out = {"w": jnp.float32(params)}, []
+    state = optimizer.init(params)
+    for g in gradients:
+        update, state = optimizer.update({"w": jnp.float32(g)}, state, params)
+        out.append(float(update["w"]))
+    return out
+
+
+def numpy_adam(gradients, rate=0.1):
+    m = v = 0.0
+    out = []
+    for t, g in enumerate(gradients, 1):
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        out.append(-rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8))
+    return out
+
+
+def test_adam_is_the_published_one():
+    gradients = [0.3, -0.2, 0.5, 0.1]
+    np.testing.assert_allclose(updates(train_block(), gradients), numpy_adam(gradients), rtol=2e-5)
+
+
+def test_weight_decay_goes_into_the_gradient_for_adam_and_past_it_for_adamw():
+    gradients, w = [0.3, -0.2], 2.0
+    l2 = updates(train_block(weight_decay=0.5), gradients, w)
+    np.testing.assert_allclose(l2, numpy_adam([g + 0.5 * w for g in gradients]), rtol=2e-5)
+    decoupled = updates(train_block(weight_decay=0.5, optimizer="adamw"), gradients, w)
+    np.testing.assert_allclose(decoupled, np.array(numpy_adam(gradients)) - 0.1 * 0.5 * w, rtol=2e-5)
+
+
+def test_clipping_limits_the_norm_or_each_value():
+    # Adam's first update does not see the scale, so the second gradient shows the clipping.
+    gradients = [1.0, 100.0]
+    np.testing.assert_allclose(
+        updates(train_block(clip_norm=1.0), gradients), numpy_adam([1.0, 1.0]), rtol=2e-5
+    )
+    np.testing.assert_allclose(
+        updates(train_block(clip_value=2.0), gradients), numpy_adam([1.0, 2.0]), rtol=2e-5
+    )
+
+
+@pytest.mark.parametrize(("compat", "seen"), [(False, [0.2, 0.5]), (True, [0.4, 1.0])])
+def test_accumulation_averages_and_sums_under_compat(compat, seen):
+    out = updates(train_block(accumulate=2), [0.1, 0.3, 0.4, 0.6], compat=compat)
+    np.testing.assert_allclose([out[1], out[3]], numpy_adam(seen), rtol=2e-5)
+    assert out[0] == out[2] == 0.0
+
+
+def test_dropping_forgets_the_waiting_gradients_only():
+    train = train_block(accumulate=2)
+    optimizer = build_optimizer(train, 5, compat=True)
+    params = {"w": jnp.float32(1.0)}
+    state = optimizer.init(params)
+    for g in (0.1, 0.3, 100.0):
+        _, state = optimizer.update({"w": jnp.float32(g)}, state, params)
+    state = drop_accumulated(state)
+    for g in (0.4, 0.6):
+        update, state = optimizer.update({"w": jnp.float32(g)}, state, params)
+    np.testing.assert_allclose(float(update["w"]), numpy_adam([0.4, 1.0])[1], rtol=2e-5)
+
+
+def test_schedules():
+    def rates(**changes):
+        schedule = build_schedule(train_block(**changes), steps_per_epoch=5)
+        return np.array([float(schedule(i)) for i in range(50)])
+
+    assert set(rates().tolist()) == {np.float32(0.1)}
+    warm = rates(warmup_epochs=2.0)
+    np.testing.assert_allclose(warm[:11], np.linspace(0, 0.1, 11), atol=1e-7)
+    assert (warm[10:] == np.float32(0.1)).all()
+    linear = rates(schedule="linear")
+    np.testing.assert_allclose(linear, 0.1 * (1 - np.arange(50) / 50), atol=1e-7)
+    cosine = rates(schedule="cosine", warmup_epochs=1.0)
+    np.testing.assert_allclose(cosine[5:], 0.05 * (1 + np.cos(np.pi * np.arange(45) / 45)), atol=1e-7)
+    halved = rates(schedule="linear", accumulate=2)
+    np.testing.assert_allclose(halved[:25], 0.1 * (1 - np.arange(25) / 25), atol=1e-7)
+
+
+@pytest.mark.parametrize("key", ["optimizer", "schedule"])
+def test_unknown_choices_are_named(key):
+    with pytest.raises(ConfigError, match=f"train.{key}='adamm'"):
+        build_optimizer(train_block(**{key: "adamm"}), 5, compat=False)
+
+
+def test_the_state_is_a_pytree_of_arrays():
+    state = build_optimizer(train_block(), 5, compat=False).init({"w": jnp.zeros(3)})
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))

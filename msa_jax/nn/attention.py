@@ -1,0 +1,94 @@
+"""Multi-head attention with key masks, equal to PyTorch's with its packed weights taken apart."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msa_jax.nn.initializers import Dense
+
+#: Added to the scores of padding keys. Not -inf: where a clip has no real key at all, the softmax
+#: must stay finite (it is then even over keys whose values are zero).
+MASKED = -1e9
+
+
+def causal_bias(queries: int, keys: int, ahead: int = 0) -> jax.Array:
+    """Scores to add, [Tq, Tk], that let query i see the keys up to i + ``ahead``."""
+    hidden = jnp.arange(keys)[None, :] > jnp.arange(queries)[:, None] + ahead
+    return jnp.where(hidden, MASKED, 0.0)
+
+
+def attention_weights(
+    query: jax.Array, key: jax.Array, scale: float, mask: jax.Array | None, bias: jax.Array | None = None
+) -> jax.Array:
+    """softmax(scale * query . key), computed in float32.
+
+    Args:
+      query: [B, K, Tq, H].
+      key: [B, K, Tk, H].
+      scale: factor on the scores.
+      mask: real keys, [B, Tk]; None: all.
+      bias: [Tq, Tk] added to every clip's and head's scores.
+
+    Returns:
+      [B, K, Tq, Tk], in the dtype of ``query``.
+    """
+    scores = jnp.einsum("bkqh,bkth->bkqt", query * scale, key, preferred_element_type=jnp.float32)
+    if bias is not None:
+        scores = scores + bias[None, None].astype(jnp.float32)
+    if mask is not None:
+        scores = scores + jnp.where(mask, 0.0, MASKED)[:, None, None]
+    return nn.softmax(scores, axis=-1).astype(query.dtype)
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention over time, with K heads of width D/K.
+
+    Attributes:
+      heads: K; it must divide the width D of the queries.
+      use_bias: whether the four projections have biases.
+      dropout: rate on the attention weights.
+    """
+
+    heads: int
+    use_bias: bool = True
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self,
+        query: jax.Array,
+        source: jax.Array,
+        mask: jax.Array | None = None,
+        bias: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """Lets each query step read from the source's real steps.
+
+        The weights [B, K, Tq, Tk] are kept under ``intermediates/weights`` when that collection is
+        mutable.
+
+        Args:
+          query: [B, Tq, D].
+          source: [B, Tk, Ds], keys and values alike. Its padding is not read.
+          mask: real steps of the source, [B, Tk]; None: all.
+          bias: added to the scores, [Tq, Tk], such as :func:`causal_bias`.
+          train: whether dropout is on.
+
+        Returns:
+          [B, Tq, D].
+        """
+        if mask is not None:
+            source = jnp.where(mask[..., None], source, 0)
+        width = query.shape[-1]
+
+        def project(x, name):
+            y = Dense(width, self.use_bias, name=name)(x)
+            return y.reshape(*x.shape[:2], self.heads, -1).swapaxes(1, 2)  # [B, K, T, D/K]
+
+        queries, keys, values = project(query, "query"), project(source, "key"), project(source, "value")
+        weights = attention_weights(queries, keys, (width // self.heads) ** -0.5, mask, bias)
+        self.sow("intermediates", "weights", weights)
+        weights = nn.Dropout(self.dropout, deterministic=not train)(weights)
+        heads = jnp.einsum("bkqt,bkth->bkqh", weights, values)
+        joined = heads.swapaxes(1, 2).reshape(query.shape)
+        return Dense(width, self.use_bias, name="output")(joined)

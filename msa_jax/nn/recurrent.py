@@ -1,0 +1,205 @@
+"""GRU and LSTM over masked sequences, with PyTorch's arithmetic and weights.
+
+Two biases per cell as in PyTorch (`bias_ih`, `bias_hh`), gates in its order (GRU r, z, n; LSTM
+i, f, g, o), kernels stored [in, out]. So its weights and gradients map one to one: transpose the
+two matrices, keep the biases.
+
+A padding step keeps the state, gives a zero output, and its input is never read. The backward
+direction is a flip over time, the same forward scan, and a flip back: padding then comes first
+and holds the zero state until the clip's last real step, so nothing needs to know lengths.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msa_jax.nn.initializers import symmetric_uniform
+
+#: What a cell carries from step to step: (h,) for a GRU, (h, c) for an LSTM, each [B, H].
+State = tuple[jax.Array, ...]
+
+
+class Weights(NamedTuple):
+    """Weights of one cell with G gates: kernels [D, G*H] and [H, G*H], biases [G*H]."""
+
+    kernel_ih: jax.Array
+    kernel_hh: jax.Array
+    bias_ih: jax.Array
+    bias_hh: jax.Array
+
+
+def _declare(module: nn.Module, width: int, hidden: int, gates: int) -> Weights:
+    init = symmetric_uniform(hidden**-0.5)
+    return Weights(
+        module.param("kernel_ih", init, (width, gates * hidden)),
+        module.param("kernel_hh", init, (hidden, gates * hidden)),
+        module.param("bias_ih", init, (gates * hidden,)),
+        module.param("bias_hh", init, (gates * hidden,)),
+    )
+
+
+class _Direction(nn.Module):
+    """Holds the weights of one direction of a layer."""
+
+    hidden: int
+    gates: int
+
+    @nn.compact
+    def __call__(self, width: int) -> Weights:
+        return _declare(self, width, self.hidden, self.gates)
+
+
+def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    y = x @ kernel
+    return y + jnp.broadcast_to(bias, y.shape)
+
+
+def gru_step(state: State, projected: jax.Array, weights: Weights) -> State:
+    """One GRU step. ``projected`` [B, 3H] is the input's part, ``x @ kernel_ih + bias_ih``."""
+    (h,) = state
+    x_r, x_z, x_n = jnp.split(projected, 3, axis=-1)
+    h_r, h_z, h_n = jnp.split(_affine(h, weights.kernel_hh, weights.bias_hh), 3, axis=-1)
+    r = nn.sigmoid(x_r + h_r)
+    z = nn.sigmoid(x_z + h_z)
+    n = jnp.tanh(x_n + r * h_n)
+    return ((1 - z) * n + z * h,)
+
+
+def lstm_step(state: State, projected: jax.Array, weights: Weights) -> State:
+    """One LSTM step. ``projected`` [B, 4H] is the input's part, ``x @ kernel_ih + bias_ih``."""
+    h, c = state
+    gates = projected + _affine(h, weights.kernel_hh, weights.bias_hh)
+    i, f, g, o = jnp.split(gates, 4, axis=-1)
+    c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+    return nn.sigmoid(o) * jnp.tanh(c), c
+
+
+class LSTMCell(nn.Module):
+    """An LSTM for models that step by themselves.
+
+    Attributes:
+      hidden: H.
+    """
+
+    hidden: int
+
+    @nn.compact
+    def __call__(self, state: State, x: jax.Array) -> State:
+        """The state (h, c), each [B, H], after one more input x [B, D]."""
+        weights = _declare(self, x.shape[-1], self.hidden, gates=4)
+        return lstm_step(state, _affine(x, weights.kernel_ih, weights.bias_ih), weights)
+
+
+def _project(x: jax.Array, directions: list[Weights]) -> list[jax.Array]:
+    """Each direction's input part, time first: [B, T, D] to [T, B, G*H]. One matrix product for all."""
+    kernel = jnp.concatenate([w.kernel_ih for w in directions], axis=1)
+    bias = jnp.concatenate([w.bias_ih for w in directions])
+    return jnp.split(_affine(x, kernel, bias).swapaxes(0, 1), len(directions), axis=-1)
+
+
+def _run(step: Callable[..., State], n_states: int, directions: list[Weights], x, mask):
+    """Runs a layer: all directions in one scan, the second one over flipped time.
+
+    Returns:
+      Outputs [B, T, n*H], zero at padding, and the final state, each part [B, n*H].
+    """
+    mask = jnp.ones(x.shape[:2], bool) if mask is None else mask
+    projected = _project(jnp.where(mask[..., None], x, 0), directions)
+    real = mask.T[..., None]  # [T, B, 1]
+    inputs = [(projected[0], real)] + [(jnp.flip(p, 0), jnp.flip(real, 0)) for p in projected[1:]]
+
+    def body(states, inputs):
+        states = tuple(
+            tuple(jnp.where(real, new, old) for new, old in zip(step(state, p, w), state, strict=True))
+            for state, (p, real), w in zip(states, inputs, directions, strict=True)
+        )
+        return states, tuple(
+            jnp.where(real, state[0], 0) for state, (_, real) in zip(states, inputs, strict=True)
+        )
+
+    hidden = directions[0].kernel_hh.shape[0]
+    zero = jnp.zeros((x.shape[0], hidden), projected[0].dtype)
+    states, outputs = jax.lax.scan(body, ((zero,) * n_states,) * len(directions), tuple(inputs))
+    outputs = [outputs[0]] + [jnp.flip(o, 0) for o in outputs[1:]]
+    final = tuple(jnp.concatenate(parts, axis=-1) for parts in zip(*states, strict=True))
+    return jnp.concatenate(outputs, axis=-1).swapaxes(0, 1), final
+
+
+def _directions(hidden: int, gates: int, bidirectional: bool, width: int) -> list[Weights]:
+    names = ("forward", "backward") if bidirectional else ("forward",)
+    return [_Direction(hidden, gates, name=name)(width) for name in names]
+
+
+class GRU(nn.Module):
+    """One GRU layer.
+
+    Attributes:
+      hidden: H, per direction.
+      bidirectional: whether a second GRU reads the clip from its last real step to its first.
+    """
+
+    hidden: int
+    bidirectional: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+        """Reads x [B, T, D] under mask [B, T] (None: every step is real, PyTorch without packing).
+
+        Returns:
+          Outputs [B, T, H] (forward and backward side by side: [B, T, 2H]) and the final state
+          [B, H] ([B, 2H]).
+        """
+        directions = _directions(self.hidden, 3, self.bidirectional, x.shape[-1])
+        outputs, (h,) = _run(gru_step, 1, directions, x, mask)
+        return outputs, h
+
+
+class LSTM(nn.Module):
+    """One LSTM layer.
+
+    Attributes:
+      hidden: H, per direction.
+      bidirectional: whether a second LSTM reads the clip from its last real step to its first.
+    """
+
+    hidden: int
+    bidirectional: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, State]:
+        """Like :meth:`GRU.__call__`, but the final state is (h, c)."""
+        directions = _directions(self.hidden, 4, self.bidirectional, x.shape[-1])
+        outputs, (h, c) = _run(lstm_step, 2, directions, x, mask)
+        return outputs, (h, c)
+
+
+class StackedLSTM(nn.Module):
+    """LSTM layers one above the other, with dropout between them.
+
+    Attributes:
+      hidden: H, per direction and layer.
+      n_layers: number of layers.
+      bidirectional: for every layer.
+      dropout: rate on what a layer hands to the next one.
+    """
+
+    hidden: int
+    n_layers: int
+    bidirectional: bool = False
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, mask: jax.Array | None = None, train: bool = False
+    ) -> tuple[jax.Array, list[State]]:
+        """The top layer's outputs, as in :meth:`LSTM.__call__`, and every layer's final (h, c)."""
+        finals = []
+        for layer in range(self.n_layers):
+            if layer:
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x, final = LSTM(self.hidden, self.bidirectional, name=f"layer_{layer}")(x, mask)
+            finals.append(final)
+        return x, finals

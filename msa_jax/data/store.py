@@ -1,0 +1,295 @@
+"""The store: a data set as a folder of plain ``.npy`` files that are read as memory maps.
+
+``manifest.json`` lists every file with its size and SHA-256 sum, ``spec.json`` is the
+:class:`~msa_jax.data.spec.DatasetSpec`, and each split has its arrays as ``train.values.text.npy``,
+``train.lengths.text.npy``, ``train.labels.M.npy``, ``train.ids.npy`` and so on, named after the fields of
+:class:`~msa_jax.data.dataset.Split`. Nothing in it is pickled; ids and texts are fixed-width strings.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pathlib
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from msa_jax.data.dataset import Dataset, Split
+from msa_jax.data.spec import MODALITIES, SPLITS, DatasetSpec
+from msa_jax.data.stored import readable
+from msa_jax.errors import DataError
+
+MANIFEST = "manifest.json"
+SPEC = "spec.json"
+_FORMAT = "msa_jax store 1"
+_BLOCK = 1 << 22
+_TABLES = {"values", "lengths", "labels", "classes"}  # fields of a Split that are dicts of arrays
+_KIND = {
+    "ids": "U",
+    "raw_text": "U",
+    "values": "f",
+    "labels": "f",
+    "lengths": "i",
+    "classes": "i",
+    "tokens": "i",
+}
+
+#: Told the bytes that were just read or written.
+Progress = Callable[[int], None]
+
+
+def write(dataset: Dataset, folder: pathlib.Path, progress: Progress = lambda _: None) -> None:
+    """Writes a data set as a new store, whole or not at all.
+
+    The files go to a hidden folder beside ``folder``, reach the disk, and are renamed into place. An
+    interruption (any exception, Ctrl-C included) removes them again.
+
+    Args:
+      dataset: what to write; its arrays are read some MB at a time.
+      folder: absent, or an empty folder.
+      progress: called with the bytes of every block.
+
+    Raises:
+      DataError: if ``folder`` is there already, cannot be written, or the disk is too small.
+    """
+    check_target(folder)
+    files, needed = _files(dataset), size(dataset)
+    try:
+        free = shutil.disk_usage(folder.parent).free
+        if free < needed:
+            raise DataError(
+                f"{folder}: needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free there."
+            )
+        with _new_folder(folder) as made:
+            sums = {name: _write_array(made / name, array, progress) for name, array in files.items()}
+            sums[SPEC] = _write_text(made / SPEC, dataset.spec.to_json())
+            manifest = {
+                "format": _FORMAT,
+                "notes": list(dataset.notes),
+                "best_reachable": dict(dataset.best_reachable),
+                "files": sums,
+            }
+            _write_text(made / MANIFEST, json.dumps(manifest, indent=1))
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written ({error.strerror or error}); nothing was left there."
+        ) from error
+
+
+def size(dataset: Dataset) -> int:
+    """Bytes of a data set's arrays."""
+    return sum(array.nbytes for array in _files(dataset).values())
+
+
+def check_target(folder: pathlib.Path) -> None:
+    """Refuses a place where :func:`write` could not put a store.
+
+    Raises:
+      DataError: if something is there already, or there is no folder to put it in.
+    """
+    if not folder.parent.is_dir():
+        raise DataError(f"{folder.parent} is no folder; make it first.")
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise DataError(f"{folder} exists already and is kept as it is; remove it or name another folder.")
+
+
+def read(folder: pathlib.Path, verify: bool = False) -> Dataset:
+    """Opens a store; features come as read-only memory maps.
+
+    Args:
+      folder: what :func:`write` made.
+      verify: also compare every file with its SHA-256 sum, which reads all of them.
+
+    Raises:
+      DataError: if a file is missing, was changed or does not fit the others.
+    """
+    try:
+        manifest = _manifest(folder)
+        for name, record in manifest["files"].items():
+            found = (folder / name).stat().st_size
+            if found != record["bytes"]:
+                raise DataError(
+                    f"{folder / name} has {found} bytes, expected {record['bytes']}; convert the data again."
+                )
+            if verify and sha256(folder / name) != record["sha256"]:
+                raise DataError(
+                    f"{folder / name} was changed (its SHA-256 sum differs); convert the data again."
+                )
+        spec = _read_spec(folder)
+        splits = {name: _read_split(folder, name, spec, manifest["files"]) for name in SPLITS}
+        return Dataset(spec, splits, tuple(manifest["notes"]), manifest["best_reachable"])
+    except OSError as error:
+        missing = error.filename or folder
+        raise DataError(
+            f"{missing} cannot be read ({error.strerror or error}); convert the data again."
+        ) from error
+    except DataError:
+        raise
+    except Exception as error:  # whatever damaged JSON or array headers set off
+        raise DataError(f"{folder} is a damaged store ({error!r:.200}); convert the data again.") from error
+
+
+def _manifest(folder: pathlib.Path) -> dict[str, Any]:
+    """Reads the manifest and checks its form, so that it can name no file outside the folder."""
+    if not (folder / MANIFEST).is_file():
+        raise DataError(
+            f"{folder} is no store (it has no {MANIFEST}); make one with 'python -m msa_jax.convert'."
+        )
+    manifest = json.loads((folder / MANIFEST).read_text())
+    if manifest["format"] != _FORMAT:
+        raise DataError(
+            f"{folder} is a store of another version ({manifest['format']!r:.50}); convert it again."
+        )
+    if not all(
+        re.fullmatch(r"spec\.json|(train|valid|test)\.[a-z_]+(\.[a-zA-Z]+)?\.npy", f)
+        for f in manifest["files"]
+    ):
+        raise DataError(
+            f"{folder / MANIFEST} lists files that a store does not have; convert the data again."
+        )
+    notes, best = manifest["notes"], manifest["best_reachable"]
+    if not all(isinstance(note, str) for note in notes) or not all(
+        isinstance(x, int | float) for x in best.values()
+    ):
+        raise DataError(f"{folder / MANIFEST} is damaged; convert the data again.")
+    return manifest
+
+
+def _read_spec(folder: pathlib.Path) -> DatasetSpec:
+    """Reads the description and checks the numbers that later code computes with."""
+    spec = DatasetSpec.from_json((folder / SPEC).read_text())
+    low, high = spec.label_range
+    good = all(isinstance(x, int | float) for x in (low, high, *spec.class_edges)) and low < high
+    for modality in spec.modalities.values():
+        scale = np.array([modality.mean, modality.std], np.float64)
+        good = (
+            good and scale.shape == (2, modality.width) and np.isfinite(scale).all() and (scale[1] > 0).all()
+        )
+    if not good:
+        raise DataError(f"{folder / SPEC} is damaged; convert the data again.")
+    return spec
+
+
+def _files(dataset: Dataset) -> dict[str, np.ndarray]:
+    return {f"{name}.{key}.npy": array for name in SPLITS for key, array in _arrays(dataset.splits[name])}
+
+
+def _arrays(split: Split) -> Iterator[tuple[str, np.ndarray]]:
+    """A split's arrays with their names in the store."""
+    for field, kind in _KIND.items():
+        value = getattr(split, field)
+        if field in _TABLES:
+            yield from ((f"{field}.{name}", np.asarray(array)) for name, array in value.items())
+        elif value is not None:
+            yield field, np.asarray(value, np.str_ if kind == "U" else None)
+
+
+def _read_split(folder: pathlib.Path, name: str, spec: DatasetSpec, files: dict[str, Any]) -> Split:
+    """Maps one split's files and checks that they are what ``spec`` says."""
+    fields: dict[str, Any] = {field: {} for field in _TABLES}
+    count = spec.counts[name]
+    for file in files:
+        split, _, key = file.removesuffix(".npy").partition(".")
+        field, _, part = key.partition(".")
+        if split != name:
+            continue
+        array = np.lib.format.open_memmap(folder / file, mode="r")
+        if array.dtype.kind != _KIND[field] or len(array) != count:
+            raise DataError(
+                f"{folder / file} holds {array.dtype} {array.shape}, not {count} clips; convert again."
+            )
+        if field == "values":
+            fields[field][part] = array
+        elif field in _TABLES:
+            fields[field][part] = np.array(array)
+        else:
+            fields[field] = np.array(array)
+    split = Split(**fields)
+    for m in MODALITIES:
+        modality, lengths = spec.modalities[m], split.lengths[m]
+        shape, expected = split.values[m].shape, (count, modality.length, modality.width)
+        inside = lengths.shape == (count,) and ((lengths >= 0) & (lengths <= modality.length)).all()
+        if shape != expected or split.values[m].dtype != np.float32 or not inside:
+            raise DataError(f"{folder}, split {name!r}: {m} does not fit {SPEC}; convert the data again.")
+    labels = [split.labels[task] for task in spec.tasks]
+    texts = [split.ids] if split.raw_text is None else [split.ids, split.raw_text]
+    good = all(label.shape == (count,) and np.isfinite(label).all() for label in labels)
+    good = good and all(text.shape == (count,) and readable(text) for text in texts)
+    tokens_shape = None if split.tokens is None else split.tokens.shape
+    if not good or tokens_shape != ((count, 3, spec.modalities["text"].length) if spec.has_tokens else None):
+        raise DataError(
+            f"{folder}, split {name!r}: labels, ids or tokens do not fit {SPEC}; convert the data again."
+        )
+    return split
+
+
+@contextlib.contextmanager
+def _new_folder(target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A hidden folder that becomes ``target`` at the end, or vanishes."""
+    made = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
+    try:
+        made.mkdir()
+        yield made
+        _sync(made)
+        made.rename(target)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    _sync(target.parent)
+
+
+def _write_array(path: pathlib.Path, array: np.ndarray, progress: Progress) -> dict[str, Any]:
+    """Writes one ``.npy`` file block by block and returns its line of the manifest."""
+    dtype = array.dtype.newbyteorder("<")
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
+    start = io.BytesIO()
+    np.lib.format.write_array_header_1_0(start, header)
+    digest = hashlib.sha256(start.getvalue())
+    rows = max(1, _BLOCK // max(1, array[:1].nbytes))
+    with path.open("xb") as file:
+        file.write(start.getvalue())
+        for first in range(0, len(array), rows):
+            block = np.ascontiguousarray(array[first : first + rows], dtype)
+            data = block.reshape(-1).view(np.uint8).data
+            file.write(data)
+            digest.update(data)
+            progress(block.nbytes)
+        return _finish(file, digest.hexdigest())
+
+
+def _write_text(path: pathlib.Path, text: str) -> dict[str, Any]:
+    with path.open("xb") as file:
+        file.write(text.encode())
+        return _finish(file, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _finish(file: BinaryIO, sha256: str) -> dict[str, Any]:
+    """Sees the file onto the disk and returns its line of the manifest."""
+    file.flush()
+    os.fsync(file.fileno())
+    return {"bytes": file.tell(), "sha256": sha256}
+
+
+def _sync(folder: pathlib.Path) -> None:
+    """Sees a folder's list of files onto the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: pathlib.Path, progress: Progress = lambda _: None) -> str:
+    """The SHA-256 sum of a file, read some MB at a time."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            progress(len(block))
+    return digest.hexdigest()

@@ -1,0 +1,250 @@
+"""The report of a run: one HTML page that needs nothing but itself."""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from msa_jax import metrics
+from msa_jax.data.spec import UNIMODAL_TASKS, DatasetSpec, format_columns
+from msa_jax.reports import figures, targets
+from msa_jax.reports.run import Run, read_run
+from msa_jax.train.run_folder import write_whole
+
+#: How a metric is written in a table.
+METRIC_NAMES = {
+    "acc2": "Acc-2",
+    "f1": "F1",
+    "acc2_has0": "Acc-2 Has0",
+    "f1_has0": "F1 Has0",
+    "acc2_non0": "Acc-2 Non0",
+    "f1_non0": "F1 Non0",
+    "acc3": "Acc-3",
+    "acc5": "Acc-5",
+    "acc7": "Acc-7",
+    "mae": "MAE",
+    "corr": "Corr",
+}
+_HEAD_NAMES = {"M": "final prediction", "fusion": "fusion head"} | {
+    task: f"{modality} alone" for modality, task in UNIMODAL_TASKS.items()
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A figure with its words.
+
+    Attributes:
+      title: what it shows, in a few words.
+      caption: how to read it.
+      svg: the element.
+    """
+
+    title: str
+    caption: str
+    svg: Markup
+
+
+def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
+    """Writes ``report.html`` from the other files of a finished run; the same files, the same page.
+
+    Returns:
+      Where the page is.
+
+    Raises:
+      RunError: if a file is missing or damaged, or the page cannot be written.
+    """
+    folder = pathlib.Path(workdir)
+    path = folder / "report.html"
+    write_whole(path, render(read_run(folder)).encode())
+    return path
+
+
+def render(run: Run) -> str:
+    """The page as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("msa_jax.reports", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    target = targets.target_for(run.spec.name)
+    mapped = figures.embed(run.fusion)
+    return environment.get_template("report.html").render(
+        model=run.config["model"].get("name", "model"),
+        spec=run.spec,
+        result=run.result,
+        epochs=len(run.history),
+        seed=run.config["train"].get("seed"),
+        headline=_headline(run),
+        score_table=_score_table(run, target),
+        target_note=targets.TARGET_NOTE if target else "",
+        best_reachable=bool(run.result.get("best_reachable")),
+        losses=_loss_drawings(run),
+        scatter=_scatter(run),
+        confusion=_confusion(run),
+        heads=_heads(run),
+        tsne=_tsne(run, mapped) if mapped else None,
+        min_points=figures.MIN_POINTS,
+        modalities=_modalities(run.spec),
+        config={name: _flat(block) for name, block in run.config.items()},
+    )
+
+
+def format_value(metric: str, value: Any) -> str:
+    """A metric for a table: shares as percent, MAE and Corr with three decimals, "–" for none."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return "\N{EN DASH}"
+    return f"{value:.3f}" if metric in ("mae", "corr") else f"{100 * value:.2f} %"
+
+
+def _headline(run: Run) -> list[tuple[str, str]]:
+    """(name, value) of the figures at the top: two-class accuracy, MAE and Corr on the test split."""
+    keys = (metrics.REGRESSION_KEYS[run.spec.metrics][0], "mae", "corr")
+    return [(METRIC_NAMES[key], format_value(key, run.result["test"].get(key))) for key in keys]
+
+
+def _score_table(run: Run, target: Mapping[str, float]) -> dict[str, list]:
+    """The metric table: a row per metric, a column per source of figures."""
+    columns = {"test": run.result["test"], "validation": run.result["valid"]}
+    if run.result.get("best_reachable"):
+        columns["best reachable, test"] = run.result["best_reachable"]
+    if target:
+        columns[targets.TARGET_NAME] = target
+    keys = metrics.REGRESSION_KEYS[run.spec.metrics]
+    rows = [(METRIC_NAMES[key], [format_value(key, c.get(key)) for c in columns.values()]) for key in keys]
+    return {"columns": list(columns), "rows": rows}
+
+
+def _series(run: Run, split: str, key: str) -> list[float]:
+    """One number per epoch; NaN where an epoch has none."""
+    values = [row[split].get(key) for row in run.history]
+    return [float(v) if isinstance(v, int | float) and math.isfinite(v) else math.nan for v in values]
+
+
+def _loss_drawings(run: Run) -> list[Drawing]:
+    epochs, best = [row["epoch"] for row in run.history], run.result["best_epoch"]
+    # In "valid" the terms are named loss_<term>, to tell them from the metrics.
+    terms = [key for key in run.history[0]["train"] if key != "loss"]
+    total = {split: {"loss": _series(run, split, "loss")} for split in ("train", "valid")}
+    parts = {
+        "train": {term: _series(run, "train", term) for term in terms},
+        "valid": {term: _series(run, "valid", f"loss_{term}") for term in terms},
+    }
+    mae = _series(run, "valid", "mae")
+    drawings = [
+        Drawing(
+            "Loss",
+            "All terms together, as trained. The dotted line marks the epoch whose model was kept.",
+            _draw("loss", "Training and validation loss by epoch", epochs, total, best, "loss"),
+        ),
+        Drawing(
+            "Validation MAE",
+            "Mean absolute error of the final prediction, in label units.",
+            _draw(
+                "mae", "Validation MAE by epoch", epochs, {"train": {}, "valid": {"MAE": mae}}, best, "MAE"
+            ),
+        ),
+    ]
+    if terms:
+        caption = "Each term of the loss, unweighted: solid on the training split, dashed on validation."
+        drawing = _draw("terms", "Terms of the loss by epoch", epochs, parts, best, "loss term")
+        drawings.append(Drawing("Loss by task", caption, drawing))
+    return drawings
+
+
+def _draw(
+    name: str, description: str, epochs: list[int], lines: Mapping[str, Mapping], best: int, ylabel: str
+) -> Markup:
+    painted = figures.draw(
+        name, description, figures.curves, epochs, lines["train"], lines["valid"], best, ylabel
+    )
+    return Markup(painted)
+
+
+def _scatter(run: Run) -> Drawing:
+    prediction = run.predictions["M"]
+    shown = min(len(run.label), figures.MAX_POINTS)
+    dots = "single clips" if shown == len(run.label) else f"{shown} of them, drawn at random"
+    svg = figures.draw(
+        "scatter",
+        f"Predicted against true scores of {len(run.label)} test clips",
+        figures.scatter,
+        run.label,
+        prediction,
+        run.spec.label_range,
+    )
+    caption = f"The stronger a cell's colour, the more of the {len(run.label)} test clips; dots are {dots}. "
+    return Drawing("Predicted and true scores", caption + "The dashed line is where both agree.", Markup(svg))
+
+
+def _tsne(run: Run, mapped: tuple[np.ndarray, np.ndarray]) -> Drawing:
+    rows, places = mapped
+    svg = figures.draw(
+        "tsne",
+        f"Map of the fused features of {len(rows)} test clips, coloured by true score",
+        figures.tsne,
+        places,
+        run.label[rows],
+        run.spec.label_range,
+    )
+    caption = (
+        f"t-SNE of {len(rows)} of {len(run.label)} test clips, coloured by their true score. "
+        "Distances between groups mean little."
+    )
+    return Drawing("Fused features", caption, Markup(svg))
+
+
+def _confusion(run: Run) -> list[dict[str, Any]]:
+    """One table per class count: rows of (count, share of the row)."""
+    tables = []
+    matrices = metrics.confusion_matrices(run.spec.metrics, run.predictions["M"], run.label)
+    for n, matrix in matrices.items():
+        totals = matrix.sum(axis=1)
+        rows = [
+            [(int(count), count / total if total else 0.0) for count in row]
+            for row, total in zip(matrix, totals, strict=True)
+        ]
+        names = metrics.CLASS_NAMES[run.spec.metrics][n]
+        tables.append({"n": n, "names": names, "rows": list(zip(names, totals.tolist(), rows, strict=True))})
+    return tables
+
+
+def _heads(run: Run) -> list[tuple[str, list[str]]]:
+    """Per prediction of the model its test scores against the clip's own label; empty if only one."""
+    if len(run.predictions) == 1:
+        return []
+    keys = (metrics.REGRESSION_KEYS[run.spec.metrics][0], "mae", "corr")
+    rows = []
+    for name, prediction in run.predictions.items():
+        scores = metrics.regression_metrics(run.spec.metrics, prediction, run.label)
+        rows.append((_HEAD_NAMES.get(name, name), [format_value(key, scores[key]) for key in keys]))
+    return rows
+
+
+def _modalities(spec: DatasetSpec) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "length": modality.length,
+            "width": modality.width,
+            "groups": [(group, len(c), format_columns(c)) for group, c in modality.groups.items()],
+        }
+        for name, modality in spec.modalities.items()
+    ]
+
+
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """(dotted key, value as JSON) of a nested block."""
+    if not isinstance(value, dict) or not value:
+        return [(prefix, json.dumps(value, ensure_ascii=False))]
+    return [
+        row for key, inner in value.items() for row in _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    ]

@@ -1,0 +1,126 @@
+"""What a report reads of a run folder."""
+
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from msa_jax.data.spec import SPLITS, DatasetSpec
+from msa_jax.errors import DataError, RunError
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run, as its folder tells it.
+
+    Attributes:
+      config: the configuration, nested.
+      spec: the data set.
+      history: one row per epoch (metrics.jsonl).
+      result: test and validation metrics, best epoch and so on (result.json).
+      label: float [N] of the test split.
+      predictions: by column name without "prediction_" ("M" is the final one), float [N], test split.
+      fusion: float32 [N, F], the test split's fused features, in the same order.
+    """
+
+    config: Mapping[str, Any]
+    spec: DatasetSpec
+    history: list[dict[str, Any]]
+    result: Mapping[str, Any]
+    label: np.ndarray
+    predictions: Mapping[str, np.ndarray]
+    fusion: np.ndarray
+
+
+def read_run(workdir: pathlib.Path) -> Run:
+    """Reads the files that a finished run leaves.
+
+    Raises:
+      RunError: if one is missing or is not what a run writes.
+    """
+    folder = pathlib.Path(workdir)
+    config = _parse(folder / "config.json", _json_object)
+    for block in ("data", "model", "train"):
+        if not isinstance(config.get(block), dict):
+            raise RunError(f"{folder / 'config.json'} has no block {block!r}; train the run again.")
+    result = _parse(folder / "result.json", _json_object)
+    kinds = {"test": dict, "valid": dict, "best_epoch": int, "seconds": (int, float), "parameters": int}
+    for key, kind in kinds.items():
+        if not isinstance(result.get(key), kind):
+            raise RunError(f"{folder / 'result.json'} has no {key!r}; train the run again.")
+    label, predictions = _parse(folder / "predictions.csv", _test_predictions)
+    fusion = _parse(folder / "features.npz", _fusion)
+    if len(fusion) != len(label):
+        raise RunError(
+            f"{folder} is mixed up: predictions.csv has {len(label)} test clips and features.npz "
+            f"{len(fusion)}; train the run again."
+        )
+    return Run(
+        config=config,
+        spec=_parse(folder / "spec.json", lambda content: DatasetSpec.from_json(content.decode())),
+        history=_parse(folder / "metrics.jsonl", _history),
+        result=result,
+        label=label,
+        predictions=predictions,
+        fusion=fusion,
+    )
+
+
+def _parse(path: pathlib.Path, parser: Any) -> Any:
+    """What ``parser`` makes of the file's bytes; every failure becomes one sentence."""
+    try:
+        return parser(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: a report needs the folder of a finished run.") from None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, EOFError, csv.Error, zipfile.BadZipFile, DataError) as error:
+        raise RunError(f"{path} is damaged ({error}); train the run again.") from error
+
+
+def _json_object(content: bytes) -> dict[str, Any]:
+    value = json.loads(content)
+    if not isinstance(value, dict):
+        raise ValueError("it holds no JSON object")
+    return value
+
+
+def _history(content: bytes) -> list[dict[str, Any]]:
+    rows = [_json_object(line) for line in content.splitlines()]
+    for number, row in enumerate(rows, start=1):
+        for key, kind in (("epoch", int), ("train", dict), ("valid", dict)):
+            if not isinstance(row.get(key), kind):
+                raise ValueError(f"line {number} has no {key!r}")
+    if not rows:
+        raise ValueError("it has no epoch")
+    return rows
+
+
+def _test_predictions(content: bytes) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    reader = csv.DictReader(io.StringIO(content.decode(), newline=""))
+    expected = ["split", "id", "label", "prediction"]
+    if (reader.fieldnames or [])[:4] != expected:
+        raise ValueError(f"its columns do not start with {', '.join(expected)}")
+    names = list(reader.fieldnames or [])[3:]
+    rows = [row for row in reader if row["split"] == SPLITS[-1]]
+    if not rows:
+        raise ValueError("it has no clip of the test split")
+    label = np.array([float(row["label"]) for row in rows])
+    columns = {name: np.array([float(row[name]) for row in rows]) for name in names}
+    if not all(np.isfinite(column).all() for column in (label, *columns.values())):
+        raise ValueError("it holds scores that are no numbers")
+    return label, {"M" if n == "prediction" else n.removeprefix("prediction_"): c for n, c in columns.items()}
+
+
+def _fusion(content: bytes) -> np.ndarray:
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        fusion = file["fusion"]
+    if fusion.ndim != 2:
+        raise ValueError(f"fusion has the shape {fusion.shape}, not [N, F]")
+    return fusion

@@ -36,6 +36,10 @@ from msa_jax.errors import DataError, nearest
 REQUIRED = ("id", *MODALITIES, "regression_labels")
 #: Endings of the label keys, by task.
 _ENDINGS = {"M": "", **{task: f"_{task}" for task in UNIMODAL_TASKS.values()}}
+_OPTIONAL = {
+    *("raw_text", "text_bert", "audio_lengths", "vision_lengths", "annotations"),
+    *(f"{kind}_labels{ending}" for kind in ("regression", "classification") for ending in _ENDINGS.values()),
+}
 #: A text table may be as large as the file, or this many bytes.
 _SMALL_TABLE = 1 << 26
 _CLIPS = 64  # clips that are looked at together
@@ -78,7 +82,8 @@ class _Section:
             if key not in content:
                 keys = [k for k in content if isinstance(k, str)]
                 found = f"only {', '.join(map(repr, keys)):.300}"
-                raise self.error(key, found, "this key", f"add it.{nearest(key, keys)}")
+                unknown = [k for k in keys if k not in REQUIRED and k not in _OPTIONAL]
+                raise self.error(key, found, "this key", f"add it.{nearest(key, unknown)}")
         self.ids = self.texts("id")
 
     def error(self, key: str, found: str, expected: str, advice: str) -> DataError:

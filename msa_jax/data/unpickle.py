@@ -68,27 +68,12 @@ def load(path: pathlib.Path) -> Any:
     """
     if not path.is_file():
         raise DataError(f"{path}: {'this is no file' if path.exists() else 'there is no such file'}.")
-    machine = None
     try:
         with path.open("rb") as file:
             _recognise(path, file)
-            machine = _Machine(path, file)
-            return machine.run()
-    except DataError:
-        raise
+            return _Machine(path, file).run()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
-    except Exception as error:  # whatever a damaged program sets off
-        why = (
-            str(error)
-            if isinstance(error, Broken)
-            else f"an instruction does not fit its data ({error!r:.80})"
-        )
-        at = f" (byte {machine.at} of {machine.size})" if machine else ""
-        raise DataError(
-            f"{path} is damaged or not a feature pickle: {why}{at}. "
-            "Get it again, or build it of plain NumPy arrays."
-        ) from error
 
 
 def _recognise(path: pathlib.Path, file: BinaryIO) -> None:
@@ -220,14 +205,23 @@ class _Machine:
 
     def run(self) -> Any:
         """Runs the program and returns what it leaves on the stack."""
-        for _ in range(MAX_INSTRUCTIONS):
-            code = self.read(1)
-            if code == pickle.STOP:
-                return self.stack.pop()
-            self.step(code)
-        raise Broken(
-            f"it holds over {MAX_INSTRUCTIONS} single values; features must be NumPy arrays, not lists"
-        )
+        try:
+            for _ in range(MAX_INSTRUCTIONS):
+                code = self.read(1)
+                if code == pickle.STOP:
+                    return self.stack.pop()
+                self.step(code)
+            raise Broken(
+                f"it holds over {MAX_INSTRUCTIONS} single values; features must be NumPy arrays, not lists"
+            )
+        except (DataError, OSError):
+            raise
+        except Exception as error:  # whatever a damaged program sets off
+            why = str(error) if isinstance(error, Broken) else "an instruction does not fit what came before"
+            raise DataError(
+                f"{self.path} is damaged or not a feature pickle: {why} "
+                f"(byte {self.at} of {self.size}). Get it again, or build it of plain NumPy arrays."
+            ) from error
 
     def step(self, code: bytes) -> None:
         """Does one instruction; most push a value."""

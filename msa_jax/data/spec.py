@@ -16,6 +16,7 @@ MODALITIES = ("text", "audio", "vision")
 UNIMODAL_TASKS = {"text": "T", "audio": "A", "vision": "V"}
 SPLITS = ("train", "valid", "test")
 METRIC_SETS = ("mosi", "sims")
+_MAX_COLUMNS = 1_000_000
 
 
 def parse_columns(text: str) -> tuple[int, ...]:
@@ -28,7 +29,10 @@ def parse_columns(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         try:
-            columns.extend(range(int(first), int(last or first) + 1))
+            start, end = int(first), int(last or first)
+            if end - start > _MAX_COLUMNS:  # a damaged file must not fill the memory
+                raise ValueError
+            columns.extend(range(start, end + 1))
         except ValueError:
             raise DataError(f"{text!r} is not a column list; write it like '0-7,12'.") from None
     return tuple(columns)
@@ -110,9 +114,13 @@ class DatasetSpec:
 
     def __post_init__(self):
         if self.metrics not in METRIC_SETS:
-            raise DataError(f"unknown metric set {self.metrics!r}; the known ones are {', '.join(METRIC_SETS)}.")
+            raise DataError(
+                f"unknown metric set {self.metrics!r}; the known ones are {', '.join(METRIC_SETS)}."
+            )
         if tuple(self.modalities) != MODALITIES:
-            raise DataError(f"a data set has the modalities {', '.join(MODALITIES)}; found {', '.join(self.modalities)}.")
+            raise DataError(
+                f"a data set has the modalities {', '.join(MODALITIES)}; found {', '.join(self.modalities)}."
+            )
 
     def to_json(self) -> str:
         """The record as indented JSON; column groups are written like ``"0-7,12"``."""
@@ -139,4 +147,6 @@ class DatasetSpec:
                 record[key] = tuple(record[key])
             return cls(modalities=modalities, **record)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"this is not the description of a data set ({error}); convert the data again.") from error
+            raise DataError(
+                f"this is not the description of a data set ({error}); convert the data again."
+            ) from error

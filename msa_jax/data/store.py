@@ -30,14 +30,10 @@ SPEC = "spec.json"
 _FORMAT = "msa_jax store 1"
 _BLOCK = 1 << 22
 _TABLES = {"values", "lengths", "labels", "classes"}  # fields of a Split that are dicts of arrays
-_KIND = {
-    "ids": "U",
-    "raw_text": "U",
-    "values": "f",
-    "labels": "f",
-    "lengths": "i",
-    "classes": "i",
-    "tokens": "i",
+_TYPES = {
+    **dict.fromkeys(("ids", "raw_text"), "<U"),
+    **dict.fromkeys(("values", "labels"), "<f4"),
+    **dict.fromkeys(("lengths", "classes", "tokens"), "<i4"),
 }
 
 #: Told the bytes that were just read or written.
@@ -163,7 +159,10 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
 
 def _read_spec(folder: pathlib.Path) -> DatasetSpec:
     """Reads the description and checks the numbers that later code computes with."""
-    spec = DatasetSpec.from_json((folder / SPEC).read_text())
+    try:
+        spec = DatasetSpec.from_json((folder / SPEC).read_text())
+    except DataError as error:
+        raise DataError(f"{folder / SPEC}: {error}") from error
     low, high = spec.label_range
     good = all(isinstance(x, int | float) for x in (low, high, *spec.class_edges)) and low < high
     for modality in spec.modalities.values():
@@ -182,12 +181,12 @@ def _files(dataset: Dataset) -> dict[str, np.ndarray]:
 
 def _arrays(split: Split) -> Iterator[tuple[str, np.ndarray]]:
     """A split's arrays with their names in the store."""
-    for field, kind in _KIND.items():
+    for field, dtype in _TYPES.items():
         value = getattr(split, field)
         if field in _TABLES:
-            yield from ((f"{field}.{name}", np.asarray(array)) for name, array in value.items())
+            yield from ((f"{field}.{name}", np.asarray(array, dtype)) for name, array in value.items())
         elif value is not None:
-            yield field, np.asarray(value, np.str_ if kind == "U" else None)
+            yield field, np.asarray(value, dtype)
 
 
 def _read_split(folder: pathlib.Path, name: str, spec: DatasetSpec, files: dict[str, Any]) -> Split:
@@ -200,7 +199,7 @@ def _read_split(folder: pathlib.Path, name: str, spec: DatasetSpec, files: dict[
         if split != name:
             continue
         array = np.lib.format.open_memmap(folder / file, mode="r")
-        if array.dtype.kind != _KIND[field] or len(array) != count:
+        if not array.dtype.str.startswith(_TYPES[field]) or len(array) != count:
             raise DataError(
                 f"{folder / file} holds {array.dtype} {array.shape}, not {count} clips; convert again."
             )
@@ -215,7 +214,7 @@ def _read_split(folder: pathlib.Path, name: str, spec: DatasetSpec, files: dict[
         modality, lengths = spec.modalities[m], split.lengths[m]
         shape, expected = split.values[m].shape, (count, modality.length, modality.width)
         inside = lengths.shape == (count,) and ((lengths >= 0) & (lengths <= modality.length)).all()
-        if shape != expected or split.values[m].dtype != np.float32 or not inside:
+        if shape != expected or not inside:
             raise DataError(f"{folder}, split {name!r}: {m} does not fit {SPEC}; convert the data again.")
     labels = [split.labels[task] for task in spec.tasks]
     texts = [split.ids] if split.raw_text is None else [split.ids, split.raw_text]
@@ -246,8 +245,7 @@ def _new_folder(target: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _write_array(path: pathlib.Path, array: np.ndarray, progress: Progress) -> dict[str, Any]:
     """Writes one ``.npy`` file block by block and returns its line of the manifest."""
-    dtype = array.dtype.newbyteorder("<")
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
+    header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
     start = io.BytesIO()
     np.lib.format.write_array_header_1_0(start, header)
     digest = hashlib.sha256(start.getvalue())
@@ -255,7 +253,7 @@ def _write_array(path: pathlib.Path, array: np.ndarray, progress: Progress) -> d
     with path.open("xb") as file:
         file.write(start.getvalue())
         for first in range(0, len(array), rows):
-            block = np.ascontiguousarray(array[first : first + rows], dtype)
+            block = np.ascontiguousarray(array[first : first + rows])
             data = block.reshape(-1).view(np.uint8).data
             file.write(data)
             digest.update(data)

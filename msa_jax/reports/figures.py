@@ -91,7 +91,8 @@ def _inline(svg: str, name: str, description: str) -> str:
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r"url\(#", f"url(#{name}-", body)
     body = re.sub(r'xlink:href="#', f'href="#{name}-', body)
-    body = re.sub(r"(font: [^;\"]*?[\d.]+px) [^;\"]*", r"\1 system-ui, sans-serif", body)
+    # Matplotlib before 3.11 writes size and family as one.
+    body = re.sub(r"(font-family: |font: [^;\"]*?[\d.]+px )[^;\"]*", r"\1system-ui, sans-serif", body)
     for sentinel, colour in _PAGE_COLOURS.items():
         body = body.replace(sentinel, colour)
     box = view[1] if view else ""

@@ -161,6 +161,7 @@ def scatter(axes: Axes, label: np.ndarray, prediction: np.ndarray, limits: tuple
     shown = _sample(len(label))
     axes.scatter(label[shown], prediction[shown], s=5, color=_INK, alpha=0.35, linewidths=0)
     axes.plot(limits, limits, color=_INK, lw=1, ls="--", alpha=0.7)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set(xlim=x[[0, -1]], ylim=y[[0, -1]], xlabel="true score", ylabel="predicted score")
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jinja2
@@ -31,8 +31,11 @@ METRIC_NAMES = {
     "mae": "MAE",
     "corr": "Corr",
 }
-_HEAD_NAMES = {"M": "final prediction", "fusion": "fusion head"} | {
-    task: f"{modality} alone" for modality, task in UNIMODAL_TASKS.items()
+#: The model's predictions, in the order of a table; others follow under their own names.
+_HEAD_NAMES = {
+    "M": "final prediction",
+    **{task: f"{modality} alone" for modality, task in UNIMODAL_TASKS.items()},
+    "fusion": "fusion head",
 }
 
 
@@ -105,6 +108,12 @@ def format_value(metric: str, value: Any) -> str:
     return f"{value:.3f}" if metric in ("mae", "corr") else f"{100 * value:.2f} %"
 
 
+def _ordered(names: Iterable[str]) -> list[str]:
+    """Known predictions first, in the order of a table; a compiled step returns them by the alphabet."""
+    known = list(_HEAD_NAMES)
+    return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
+
+
 def _headline(run: Run) -> list[tuple[str, str]]:
     """(name, value) of the figures at the top: two-class accuracy, MAE and Corr on the test split."""
     keys = (metrics.REGRESSION_KEYS[run.spec.metrics][0], "mae", "corr")
@@ -132,7 +141,7 @@ def _series(run: Run, split: str, key: str) -> list[float]:
 def _loss_drawings(run: Run) -> list[Drawing]:
     epochs, best = [row["epoch"] for row in run.history], run.result["best_epoch"]
     # In "valid" the terms are named loss_<term>, to tell them from the metrics.
-    terms = [key for key in run.history[0]["train"] if key != "loss"]
+    terms = _ordered(key for key in run.history[0]["train"] if key != "loss")
     total = {split: {"loss": _series(run, split, "loss")} for split in ("train", "valid")}
     parts = {
         "train": {term: _series(run, "train", term) for term in terms},
@@ -195,9 +204,10 @@ def _tsne(run: Run, mapped: tuple[np.ndarray, np.ndarray]) -> Drawing:
         run.label[rows],
         run.spec.label_range,
     )
+    total = len(run.label)
+    shown = f"all {total}" if len(rows) == total else f"{len(rows)} of {total}"
     caption = (
-        f"t-SNE of {len(rows)} of {len(run.label)} test clips, coloured by their true score. "
-        "Distances between groups mean little."
+        f"t-SNE of {shown} test clips, coloured by their true score. Distances between groups mean little."
     )
     return Drawing("Fused features", caption, Markup(svg))
 
@@ -223,8 +233,8 @@ def _heads(run: Run) -> list[tuple[str, list[str]]]:
         return []
     keys = (metrics.REGRESSION_KEYS[run.spec.metrics][0], "mae", "corr")
     rows = []
-    for name, prediction in run.predictions.items():
-        scores = metrics.regression_metrics(run.spec.metrics, prediction, run.label)
+    for name in _ordered(run.predictions):
+        scores = metrics.regression_metrics(run.spec.metrics, run.predictions[name], run.label)
         rows.append((_HEAD_NAMES.get(name, name), [format_value(key, scores[key]) for key in keys]))
     return rows
 

@@ -73,7 +73,7 @@ def write(
         "best_reachable": {"mae": 0.143, "corr": 0.959} if name == "synthetic" else {},
     }
     (folder / "result.json").write_text(json.dumps(result))
-    lines = ["split,id,label,prediction,prediction_T,prediction_A,prediction_V,prediction_fusion"]
+    lines = ["split,id,label,prediction,prediction_A,prediction_T,prediction_V,prediction_fusion"]
     for split in ("train", "valid", "test"):
         for k in range(clips):
             scores_of_clip = ",".join(f"{heads[head][k]:.9g}" for head in heads)

@@ -28,7 +28,7 @@ from msa_jax.errors import DataError
 MANIFEST = "manifest.json"
 SPEC = "spec.json"
 _FORMAT = "msa_jax store 1"
-_BLOCK = 1 << 22
+_BLOCK = 1 << 20
 _TABLES = {"values", "lengths", "labels", "classes"}  # fields of a Split that are dicts of arrays
 _TYPES = {
     **dict.fromkeys(("ids", "raw_text"), "<U"),

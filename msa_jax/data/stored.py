@@ -16,7 +16,7 @@ import numpy as np
 
 from msa_jax.errors import DataError
 
-_PIECE = 1 << 22
+_PIECE = 1 << 20
 
 
 class Broken(Exception):

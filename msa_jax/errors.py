@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable
 
 
 class MsaJaxError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors that a user can cause and mend.
+
+    Attributes:
+      exit_code: what a command that ends in this error returns.
+    """
+
+    exit_code = 2
 
 
 class ConfigError(MsaJaxError):
@@ -26,6 +32,12 @@ class RunError(MsaJaxError):
     """A run cannot start, go on, or be resumed (work folder, checkpoint, non-finite loss)."""
 
 
+class Interrupted(MsaJaxError):
+    """A run was asked to stop, by SIGTERM or Ctrl-C, and has saved its state."""
+
+    exit_code = 143
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Returns ``" Did you mean 'x'?"`` for the known word closest to ``word``, or ``""``."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
@@ -33,7 +45,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def run_command(command: Callable[[list[str]], int | None]) -> None:
-    """Runs a command line, turning :class:`MsaJaxError` into one printed line and exit code 2.
+    """Runs a command line, turning :class:`MsaJaxError` into a printed sentence and its exit code.
 
     Args:
       command: takes the arguments after the program's name, returns an exit code (None is 0).
@@ -41,6 +53,6 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
     try:
         code = command(sys.argv[1:])
     except MsaJaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
+        print(f"error: {error}" if error.exit_code == 2 else error, file=sys.stderr)
+        code = error.exit_code
     sys.exit(code or 0)

@@ -16,7 +16,7 @@ from msa_jax.config import Config, require_choice
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.load import load_dataset
 from msa_jax.data.loader import Chunk
-from msa_jax.errors import RunError
+from msa_jax.errors import Interrupted, RunError
 from msa_jax.reports import page, targets
 from msa_jax.train import setup as building
 from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, with_best
@@ -28,10 +28,6 @@ from msa_jax.train.state import TrainState, count_parameters
 
 #: Validation scores of which less is better; of all others more is.
 LOWER_IS_BETTER = ("loss", "mae")
-
-
-class Interrupted(RunError):
-    """The run was asked to stop and has saved its state."""
 
 
 def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:

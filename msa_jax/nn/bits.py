@@ -1,0 +1,39 @@
+"""Random bits that cost little to compile and to draw.
+
+JAX's own generator (threefry) is made for statistics; a model with twenty dropout layers and a
+hundred parameter arrays spends most of its compilation on it. Dropout masks and initial values need
+far less: here each element's bits are an integer hash of its position and the layer's key. They
+depend on nothing else, so any number of devices draws the same ones.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def hashed_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """uint32 bits of ``shape``, a function of the key and each element's position.
+
+    Two rounds of a multiply-and-shift mixer with low bias (constants of "lowbias32", found by C.
+    Wellons by search), one for each word of the key.
+    """
+    words = jax.random.key_data(key).astype(jnp.uint32).reshape(-1)
+    bits = jnp.zeros(shape, jnp.uint32)
+    stride = 1
+    for axis in reversed(range(len(shape))):
+        bits = bits + jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
+        stride *= shape[axis]
+    for word in (words[0], words[-1]):
+        bits = _mix(bits ^ jnp.broadcast_to(word, shape))
+    return bits
+
+
+def hashed_uniform(key: jax.Array, shape: tuple[int, ...], bound: float) -> jax.Array:
+    """float32 of ``shape``, uniform within +-``bound`` on a grid of 2^24 values."""
+    unit = (hashed_bits(key, shape) >> 8).astype(jnp.float32) * 2.0**-24
+    return (2 * unit - 1) * bound
+
+
+def _mix(x: jax.Array) -> jax.Array:
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)

@@ -1,0 +1,27 @@
+"""Dropout on hashed bits (see :mod:`msa_jax.nn.bits`)."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msa_jax.nn.bits import hashed_bits
+
+
+class Dropout(nn.Module):
+    """Sets each element to 0 with probability ``rate`` and scales the others by 1 / (1 - rate).
+
+    Attributes:
+      rate: from 0 to below 1.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """x of any shape; unchanged where ``train`` is false."""
+        if not train or self.rate == 0:
+            return x
+        # An element is kept where its bits are below the threshold; 2^-32 is the grain of the rate.
+        threshold = jnp.uint32(min(round((1 - self.rate) * 2**32), 2**32 - 1))
+        keep = hashed_bits(self.make_rng("dropout"), x.shape) < threshold
+        return jnp.where(keep, x / (1 - self.rate), jnp.zeros_like(x))

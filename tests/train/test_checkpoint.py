@@ -1,0 +1,136 @@
+"""Checkpoints come back whole, and damaged ones are noticed, kept and passed over."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from toy import run_steps, toy_training
+
+from msa_jax.errors import RunError
+from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, with_best
+
+
+def trained(epochs):
+    programs, state, source, plan = toy_training(optax.adam(1e-2), dropout=0.2, devices=2)
+    return run_steps(programs, state, source, plan, epochs)[0]
+
+
+def save_two(folder, warnings):
+    """Saves steps 5 and 10 and returns both states (copies: saving never keeps the caller's arrays)."""
+    checkpoints = Checkpoints(folder, warnings.append)
+    states = [trained(1), trained(2)]
+    for number, state in enumerate(states, 1):
+        progress = Progress(
+            epoch=number, best_score=0.1 * number, sums={"loss": 1 / 3}, history=[{"mae": np.pi}]
+        )
+        checkpoints.save(state, best_of(state), progress)
+    checkpoints.close()
+    return states
+
+
+def assert_same(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+        assert x.dtype == y.dtype
+
+
+def restore(folder, warnings):
+    state = trained(0)
+    checkpoints = Checkpoints(folder, warnings.append)
+    try:
+        return checkpoints.restore(state, best_of(state))
+    finally:
+        checkpoints.close()
+
+
+def test_the_newest_step_comes_back_exactly(tmp_path):
+    warnings = []
+    states = save_two(tmp_path / "checkpoints", warnings)
+    state, best, progress = restore(tmp_path / "checkpoints", warnings)
+    assert_same(state, states[1])
+    assert_same(best, best_of(states[1]))
+    assert (progress.epoch, progress.best_score, progress.sums["loss"]) == (2, 0.2, 1 / 3)
+    assert progress.history == [{"mae": np.pi}]
+    assert warnings == []
+    assert state.params["Dense_0"]["kernel"].sharding.is_equivalent_to(
+        states[1].params["Dense_0"]["kernel"].sharding, 2
+    )
+
+
+def test_an_empty_folder_is_a_fresh_start(tmp_path):
+    assert restore(tmp_path / "checkpoints", []) is None
+
+
+def biggest_file(step_folder):
+    return max((f for f in step_folder.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+
+
+def truncate(step_folder):
+    file = biggest_file(step_folder)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip_a_bit(step_folder):
+    file = biggest_file(step_folder)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4
+    file.write_bytes(bytes(data))
+
+
+def lose_files(step_folder):
+    for file in list(step_folder.rglob("*")):
+        if file.is_file() and "meta" not in str(file.relative_to(step_folder)):
+            file.unlink()
+
+
+def empty_meta(step_folder):
+    for file in (step_folder / "meta").rglob("*"):
+        if file.is_file():
+            file.write_text("{}")
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lose_files, empty_meta])
+def test_a_damaged_newest_step_falls_back_and_is_kept(tmp_path, damage):
+    warnings = []
+    folder = tmp_path / "checkpoints"
+    states = save_two(folder, warnings)
+    damage(folder / "10")
+    state, _, progress = restore(folder, warnings)
+    assert_same(state, states[0])
+    assert progress.epoch == 1
+    assert len(warnings) == 1
+    assert "checkpoint 10 is damaged" in warnings[0]
+    assert (tmp_path / "checkpoints-damaged" / "10").is_dir()
+    # The step's number is free again.
+    checkpoints = Checkpoints(folder, warnings.append)
+    checkpoints.save(states[1], best_of(states[1]), Progress(epoch=2))
+    checkpoints.close()
+    assert_same(restore(folder, warnings)[0], states[1])
+
+
+def test_nothing_readable_is_an_error_and_nothing_is_lost(tmp_path):
+    folder = tmp_path / "checkpoints"
+    save_two(folder, [])
+    truncate(folder / "5")
+    truncate(folder / "10")
+    with pytest.raises(RunError, match="no checkpoint under"):
+        restore(folder, [])
+    assert {p.name for p in (tmp_path / "checkpoints-damaged").iterdir()} == {"5", "10"}
+
+
+def test_saving_the_same_step_again_keeps_the_newer_progress(tmp_path):
+    state = trained(1)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", print)
+    checkpoints.save(state, best_of(state), Progress(epoch=0, chunk=3))
+    checkpoints.save(state, best_of(state), Progress(epoch=1))
+    checkpoints.close()
+    assert restore(tmp_path / "checkpoints", [])[2] == Progress(epoch=1)
+
+
+def test_the_best_model_is_a_copy_that_outlives_training():
+    programs, state, source, plan = toy_training(optax.adam(1e-2))
+    best = best_of(state)
+    before = jax.tree.map(np.array, best)
+    state, _ = run_steps(programs, state, source, plan, 1)
+    assert_same(best, before)
+    assert_same(with_best(state, best).params, before["params"])

@@ -1,0 +1,134 @@
+"""A run that is stopped or killed, at any moment, ends as if nothing had happened."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EPOCHS = 6
+
+
+def start(workdir, *overrides):
+    command = [
+        sys.executable,
+        "-m",
+        "msa_jax.main",
+        "--config=configs/synthetic.py:tiny",
+        f"--workdir={workdir}",
+    ]
+    command += [
+        f"--config.train.epochs={EPOCHS}",
+        "--config.train.patience=0",
+        "--config.train.checkpoint_steps=2",
+    ]
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    return subprocess.Popen(
+        [*command, *overrides],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process):
+    out, _ = process.communicate(timeout=240)
+    return process.returncode, out
+
+
+def outcome(workdir):
+    """What must be bit-identical: predictions, and the digest of the last checkpoint's arrays."""
+    steps = [int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()]
+    meta = json.loads((workdir / "checkpoints" / str(max(steps)) / "meta" / "metadata").read_text())
+    return (workdir / "predictions.csv").read_bytes(), meta["digest"], max(steps)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "undisturbed"
+    code, out = finish(start(workdir))
+    assert code == 0, out
+    return workdir
+
+
+def wait_for_step(process, workdir, step):
+    """Until a checkpoint of at least this step is under way or there (False: the run ended first)."""
+    while process.poll() is None:
+        names = [p.name.split(".")[0] for p in (workdir / "checkpoints").glob("*")]
+        if any(n.isdigit() and int(n) >= step for n in names):
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def test_the_run_folder_is_complete(undisturbed):
+    names = {p.name for p in undisturbed.iterdir()}
+    assert names >= {
+        "config.json", "spec.json", "metrics.jsonl", "result.json", "predictions.csv", "report.html",
+    }  # fmt: skip
+    rows = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
+    assert [r["epoch"] for r in rows] == list(range(1, EPOCHS + 1))
+    result = json.loads((undisturbed / "result.json").read_text())
+    assert result.keys() >= {"test", "valid", "best_epoch", "seconds", "parameters"}
+    best = min(rows, key=lambda r: r["valid"]["mae"])
+    assert result["best_epoch"] == best["epoch"]
+    assert result["valid"]["mae"] == pytest.approx(best["valid"]["mae"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_kills_at_several_moments_change_nothing(undisturbed, tmp_path):
+    workdir, rng = tmp_path / "killed", random.Random(0)
+    kills = 0
+    for step in (1, 12, 25):
+        process = start(workdir)
+        if wait_for_step(process, workdir, step):
+            time.sleep(rng.uniform(0, 0.15))
+            process.send_signal(signal.SIGKILL)
+            kills += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+    assert kills >= 2
+    code, out = finish(start(workdir))
+    assert code == 0, out
+    assert "resuming at step" in out
+    assert outcome(workdir) == outcome(undisturbed)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_same_command_goes_on(undisturbed, tmp_path):
+    workdir = tmp_path / "stopped"
+    process = start(workdir)
+    assert wait_for_step(process, workdir, 6)
+    process.send_signal(signal.SIGTERM)
+    code, out = finish(process)
+    assert code == 143, out
+    assert "stopped and saved" in out
+    assert "Traceback" not in out
+    code, out = finish(start(workdir))
+    assert code == 0, out
+    assert outcome(workdir) == outcome(undisturbed)
+
+
+def test_a_finished_run_is_not_trained_again(undisturbed):
+    before = outcome(undisturbed)
+    code, out = finish(start(undisturbed))
+    assert code == 0, out
+    assert "epoch   1" not in out
+    assert outcome(undisturbed) == before
+
+
+def test_another_configuration_is_refused_with_its_difference(undisturbed):
+    before = outcome(undisturbed)
+    code, out = finish(start(undisturbed, "--config.train.learning_rate=0.5"))
+    assert code == 2
+    assert "train.learning_rate" in out
+    assert "-> 0.5" in out
+    assert "Traceback" not in out
+    assert outcome(undisturbed) == before

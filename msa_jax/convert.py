@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
         given["label_range"] = tuple(options.label_range)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
-        with _stopped_by_sigterm(), _stages(console) as stage:
+        with _stopped_by_sigterm(), stages(console) as stage:
             convert(options.file, options.folder, given, console, stage)
     except KeyboardInterrupt as interruption:
         number = interruption.args[0] if interruption.args else signal.SIGINT
@@ -95,7 +95,7 @@ def _stopped_by_sigterm() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stages(console: Console) -> Iterator[Stage]:
+def stages(console: Console) -> Iterator[Stage]:
     """A progress bar per stage; where nobody watches, a line per quarter."""
     if not console.is_terminal:
         yield lambda title, total: _quarters(console, title, total)

@@ -1,5 +1,6 @@
 """The convert command: exact, small in memory, and gone without a trace when it is stopped."""
 
+import io
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import time
 import feature_files
 import numpy as np
 import pytest
+from rich.console import Console
 
 from msa_jax import convert
 from msa_jax.data import store
@@ -39,6 +41,19 @@ def test_from_pickle_to_store(tmp_path):
     for name, split in dataset.splits.items():
         for m in feature_files.STEPS:
             np.testing.assert_array_equal(split.values[m], data[name][m])
+
+
+def test_a_terminal_gets_a_progress_bar(tmp_path):
+    path = feature_files.write(tmp_path / "data.pkl", feature_files.content())
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with convert.stages(console) as stage:
+        convert.convert(path, tmp_path / "store", {}, console, stage)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "checking" in shown
+    assert "writing" in shown
+    assert "100 %" not in shown
+    size = store.size(store.read(tmp_path / "store")) / 1000
+    assert f"{size:.1f}/{size:.1f} kB" in shown
 
 
 def test_name_metrics_and_range_can_be_given(tmp_path):
@@ -97,9 +112,7 @@ with grows_by_at_most(float(sys.argv[2])):
 """
 
 
-@pytest.mark.parametrize(
-    ("protocol", "dtype"), [(2, "f4"), (3, "f4"), (4, "f4"), (5, "f4"), (4, "f8"), (2, "f8"), (4, ">f4")]
-)
+@pytest.mark.parametrize(("protocol", "dtype"), [(2, "f4"), (4, "f4"), (5, "f4"), (2, "f8"), (4, ">f4")])
 def test_peak_memory_is_at_most_1_2_times_the_arrays(tmp_path, protocol, dtype):
     """In a process of its own, which has no memory to spare from earlier tests."""
     limit = 1.2 * big_file(tmp_path / "big.pkl", protocol, dtype)
@@ -142,7 +155,7 @@ def test_a_signal_while_writing_leaves_nothing(tmp_path, number, block):
 
 def test_a_signal_from_outside_leaves_nothing(tmp_path):
     path = tmp_path / "big.pkl"
-    big_file(path, 4, megabytes=200)
+    big_file(path, 4, megabytes=150)
     words = [sys.executable, "-m", "msa_jax.convert", str(path), str(tmp_path / "store")]
     running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert running.stdout is not None

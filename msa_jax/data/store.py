@@ -73,9 +73,7 @@ def write(dataset: Dataset, folder: pathlib.Path, progress: Progress = lambda _:
             }
             _write_text(made / MANIFEST, json.dumps(manifest, indent=1))
     except OSError as error:
-        raise DataError(
-            f"{folder} cannot be written ({error.strerror or error}); nothing was left there."
-        ) from error
+        raise DataError(f"{folder} cannot be written ({error.strerror or error}).") from error
 
 
 def size(dataset: Dataset) -> int:
@@ -142,17 +140,13 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
         raise DataError(
             f"{folder} is a store of another version ({manifest['format']!r:.50}); convert it again."
         )
-    if not all(
-        re.fullmatch(r"spec\.json|(train|valid|test)\.[a-z_]+(\.[a-zA-Z]+)?\.npy", f)
-        for f in manifest["files"]
-    ):
+    known = re.compile(r"spec\.json|(train|valid|test)\.[a-z_]+(\.[a-zA-Z]+)?\.npy")
+    if not all(known.fullmatch(file) for file in manifest["files"]):
         raise DataError(
             f"{folder / MANIFEST} lists files that a store does not have; convert the data again."
         )
-    notes, best = manifest["notes"], manifest["best_reachable"]
-    if not all(isinstance(note, str) for note in notes) or not all(
-        isinstance(x, int | float) for x in best.values()
-    ):
+    good = all(isinstance(note, str) for note in manifest["notes"])
+    if not good or not all(isinstance(x, int | float) for x in manifest["best_reachable"].values()):
         raise DataError(f"{folder / MANIFEST} is damaged; convert the data again.")
     return manifest
 
@@ -216,7 +210,7 @@ def _read_split(folder: pathlib.Path, name: str, spec: DatasetSpec, files: dict[
         inside = lengths.shape == (count,) and ((lengths >= 0) & (lengths <= modality.length)).all()
         if shape != expected or not inside:
             raise DataError(f"{folder}, split {name!r}: {m} does not fit {SPEC}; convert the data again.")
-    labels = [split.labels[task] for task in spec.tasks]
+    labels = [*(split.labels[task] for task in spec.tasks), *split.classes.values()]
     texts = [split.ids] if split.raw_text is None else [split.ids, split.raw_text]
     good = all(label.shape == (count,) and np.isfinite(label).all() for label in labels)
     good = good and all(text.shape == (count,) and readable(text) for text in texts)

@@ -22,8 +22,8 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 from msa_jax.data.stored import Broken, Dtype, Latin1, Span, StoredArray
 from msa_jax.errors import DataError
 
-#: The public MOSEI file (22,856 clips) needs less than two million.
-MAX_INSTRUCTIONS = 10_000_000
+#: MOSEI has 22,856 clips: half a million, or two if each clip has arrays of its own.
+MAX_INSTRUCTIONS = 5_000_000
 #: Strings longer than this many bytes stay in the file.
 LONG_STRING = 4096
 _LONG_NAME = 512
@@ -85,9 +85,7 @@ def _recognise(path: pathlib.Path, file: BinaryIO) -> None:
         if head.lstrip().startswith(start):
             raise DataError(f"{path} is not a feature pickle but {what}.")
     what = (
-        "an empty file"
-        if not head
-        else "something else, or a pickle of protocol 0 or 1: save it with protocol 4"
+        "something else, or a pickle of protocol 0 or 1: save it with protocol 4" if head else "an empty file"
     )
     raise DataError(f"{path} is not a feature pickle but {what}.")
 
@@ -117,7 +115,7 @@ def _make_scalar(path: pathlib.Path, args: tuple) -> StoredArray:
 
 
 def _from_buffer(path: pathlib.Path, args: tuple) -> StoredArray:
-    # NumPy 2.4 added a fifth argument: the order of the axes, where it is neither C nor Fortran.
+    # Newer NumPy adds a fifth argument: the order of the axes, where it is neither C nor Fortran.
     content, dtype, shape, order, axes = args if len(args) == 5 else (*args, None)
     array = StoredArray(path)
     if order == "F":

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import pathlib
 import pickle
 import signal
@@ -19,12 +18,10 @@ from msa_jax import convert
 from msa_jax.data import store
 from msa_jax.errors import DataError
 
-ENVIRONMENT = {**os.environ, "JAX_PLATFORMS": "cpu"}
-
 
 def command(*arguments, **options):
     words = [sys.executable, "-W", "error", "-m", "msa_jax.convert", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, **options)
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, **options)
 
 
 def test_from_pickle_to_store(tmp_path):
@@ -118,7 +115,7 @@ def test_peak_memory_is_at_most_1_2_times_the_arrays(tmp_path, protocol, dtype):
     limit = 1.2 * big_file(tmp_path / "big.pkl", protocol, dtype)
     folder = pathlib.Path(__file__).parent
     words = [sys.executable, "-c", MEASURE, folder, limit, tmp_path / "big.pkl", tmp_path / "store"]
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
@@ -146,7 +143,7 @@ sys.exit(convert.main(sys.argv[3:]))
 def test_a_signal_while_writing_leaves_nothing(tmp_path, number, block):
     path = feature_files.write(tmp_path / "data.pkl", feature_files.content())
     words = [sys.executable, "-c", STOPPED, str(block), str(int(number)), str(path), str(tmp_path / "store")]
-    done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 128 + number
     assert f"interrupted by {number.name}; {tmp_path / 'store'} was not made." in done.stdout
     assert done.stderr == ""
@@ -157,7 +154,7 @@ def test_a_signal_from_outside_leaves_nothing(tmp_path):
     path = tmp_path / "big.pkl"
     big_file(path, 4, megabytes=150)
     words = [sys.executable, "-m", "msa_jax.convert", str(path), str(tmp_path / "store")]
-    running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert running.stdout is not None
     while len(list(tmp_path.iterdir())) == 1 and running.poll() is None:
         time.sleep(0.002)

@@ -26,6 +26,7 @@ from msa_jax.errors import ConfigError
 from msa_jax.models.outputs import Outputs
 from msa_jax.nn.attention import MultiHeadAttention
 from msa_jax.nn.conv import MaskedConv1D, upsample, window_centre
+from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import FineGrained, split_modalities
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.pooling import AttentionPooling, last_step, masked_max, masked_mean
@@ -159,7 +160,7 @@ class Ufen(nn.Module):
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """X_i [B, T, D] to X_i^fus [B, T, d], zero at padding (mask [B, T])."""
         s = self.s
-        drop = nn.Dropout(s.dropout, deterministic=not train)
+        drop = Dropout(s.dropout)
         if self.groups:
             subnet = functools.partial(Subnet, s.d_model, s.fg_subnet)
             front = FineGrained(self.groups, subnet, s.qkv, s.attend_over, name="fine_grained")
@@ -167,7 +168,7 @@ class Ufen(nn.Module):
         h = self._encode(x, mask)
         if s.ufen_layer_norm:
             h = layer_norm("norm_bigru")(h)
-        h = drop(h)
+        h = drop(h, train)
         if s.pos_enc == "sinusoidal":
             h = h + sinusoidal_positions(*h.shape[1:]).astype(h.dtype)[None]
         h = jnp.where(mask[..., None], h, 0)
@@ -187,7 +188,7 @@ class Ufen(nn.Module):
         fused = sum(levels[1:], start=levels[0])
         if s.ufen_layer_norm:
             fused = layer_norm("norm_fused")(fused)
-        return jnp.where(mask[..., None], drop(fused), 0)
+        return jnp.where(mask[..., None], drop(fused, train), 0)
 
     def _encode(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """Bi-GRU with d/2 per direction (eq. 2, 3)."""

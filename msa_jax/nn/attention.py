@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import Dense
 
 #: Added to the scores of padding keys. Not -inf: where a clip has no real key at all, the softmax
@@ -88,7 +89,7 @@ class MultiHeadAttention(nn.Module):
         queries, keys, values = project(query, "query"), project(source, "key"), project(source, "value")
         weights = attention_weights(queries, keys, (width // self.heads) ** -0.5, mask, bias)
         self.sow("intermediates", "weights", weights)
-        weights = nn.Dropout(self.dropout, deterministic=not train)(weights)
+        weights = Dropout(self.dropout)(weights, train)
         heads = jnp.einsum("bkqt,bkth->bkqh", weights, values)
         joined = heads.swapaxes(1, 2).reshape(query.shape)
         return Dense(width, self.use_bias, name="output")(joined)

@@ -5,6 +5,7 @@ features would depend on how far its batch happens to be padded. Here the window
 clip's first step, whatever T is.
 """
 
+import functools
 import math
 
 import flax.linen as nn
@@ -92,8 +93,9 @@ def upsample(
     """Brings coarse steps back to ``length`` fine ones, [B, T', D] to [B, length, D].
 
     Fine step t reads the position p = (t - offset) / scale among the coarse steps, held within a
-    clip's own first and last real one. Every fine step of a group of ``scale`` reads at the same
-    fraction, so this is a few shifted sums, with no gathering.
+    clip's own first and last real one. The ``scale`` fine steps of a coarse one always lie at the
+    same fractions between the same neighbours, so this is two or three weighted sums of shifted
+    copies, with no gathering.
 
     Args:
       x: coarse steps; what lies past a clip's end is not read.
@@ -104,20 +106,19 @@ def upsample(
       method: "linear" (between the two neighbours) or "nearest" (ties to the later one).
     """
     groups = math.ceil(length / scale)
-    positions = [(r - offset) / scale for r in range(scale)]
+    positions = [(step - offset) / scale for step in range(scale)]
     if method == "nearest":
-        positions = [float(math.floor(p + 0.5)) for p in positions]
-    first, last = math.floor(positions[0]), math.floor(positions[-1]) + groups
-    x = _hold_ends(x, mask, before=max(-first, 0), after=max(last + 1 - x.shape[1], 0))
+        positions = [math.floor(p + 0.5) for p in positions]
+    first, last = math.floor(positions[0]), math.ceil(positions[-1])
+    before = max(-first, 0)
+    x = _hold_ends(x, mask, before, after=max(last + groups - x.shape[1], 0))
 
-    def shifted(p: float) -> jax.Array:
-        start = math.floor(p) - min(first, 0)
-        here, fraction = x[:, start : start + groups], p - math.floor(p)
-        if fraction == 0:
-            return here
-        return (1 - fraction) * here + fraction * x[:, start + 1 : start + 1 + groups]
+    def share(shift: int) -> jax.Array:  # of neighbour `shift` in each of the fine steps
+        near = jnp.array([max(0.0, 1 - abs(p - shift)) for p in positions], x.dtype)
+        neighbour = x[:, before + shift : before + shift + groups]
+        return neighbour[:, :, None] * near[None, None, :, None]
 
-    fine = jnp.stack([shifted(p) for p in positions], axis=2)  # [B, groups, scale, D]
+    fine = functools.reduce(jnp.add, map(share, range(first, last + 1)))  # [B, groups, scale, D]
     return fine.reshape(x.shape[0], groups * scale, -1)[:, :length]
 
 

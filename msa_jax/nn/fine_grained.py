@@ -18,7 +18,7 @@ from msa_jax.config import require_choice
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.nn.attention import attention_weights
-from msa_jax.nn.initializers import Dense, fan_in_uniform
+from msa_jax.nn.initializers import Dense, symmetric_uniform
 
 #: Values of ``model.fg``: which modalities are split (Zheng et al. 2024, Table 8).
 FG_CHOICES = ("none", "both", "audio", "vision")
@@ -83,13 +83,9 @@ class GroupedHeadAttention(nn.Module):
         n, width = groups.shape[1], groups.shape[-1]
         if self.qkv == "shared":
             return Dense(width, use_bias=False, name=name)(groups)
-        kernel = self.param(f"{name}_kernels", _per_group_init, (n, width, width))
+        # The range of a shared kernel: the fan in is h, not n * h.
+        kernel = self.param(f"{name}_kernels", symmetric_uniform(width**-0.5), (n, width, width))
         return jnp.einsum("bnsd,nde->bnse", groups, kernel)
-
-
-def _per_group_init(key, shape, dtype=jnp.float32):
-    """The same range for each group as for a shared kernel: the fan in is h, not n * h."""
-    return jnp.stack([fan_in_uniform(k, shape[1:], dtype) for k in jax.random.split(key, shape[0])])
 
 
 def take_columns(x: jax.Array, columns: tuple[int, ...]) -> jax.Array:

@@ -5,23 +5,28 @@ The published settings of every model here were tuned with PyTorch's defaults: u
 +-1/sqrt(H) for all weights of recurrent layers. Flax draws wider kernels and zero biases.
 """
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msa_jax.nn.bits import hashed_uniform
+
 Initializer = Callable[..., jax.Array]
 
-#: Uniform within +-1/sqrt(fan in), for kernels [..., in, out] (variance of such a draw: 1/(3 fan in)).
-fan_in_uniform: Initializer = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+def fan_in_uniform(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+    """Uniform within +-1/sqrt(fan in), for kernels [..., in, out]."""
+    return hashed_uniform(key, shape, math.prod(shape[:-1]) ** -0.5).astype(dtype)
 
 
 def symmetric_uniform(bound: float) -> Initializer:
     """Uniform within +-``bound``: biases (1/sqrt(fan in)) and recurrent weights (1/sqrt(H))."""
 
     def init(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+        return hashed_uniform(key, shape, bound).astype(dtype)
 
     return init
 

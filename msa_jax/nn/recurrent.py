@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import symmetric_uniform
 
 #: What a cell carries from step to step: (h,) for a GRU, (h, c) for an LSTM, each [B, H].
@@ -199,7 +200,7 @@ class StackedLSTM(nn.Module):
         finals = []
         for layer in range(self.n_layers):
             if layer:
-                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+                x = Dropout(self.dropout)(x, train)
             x, final = LSTM(self.hidden, self.bidirectional, name=f"layer_{layer}")(x, mask)
             finals.append(final)
         return x, finals

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from msa_jax.nn.attention import MultiHeadAttention
+from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import Dense
 
 
@@ -36,7 +37,7 @@ class FeedForward(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """[..., D] to [..., D]."""
         hidden = nn.relu(Dense(self.hidden, name="inner")(x))
-        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
+        hidden = Dropout(self.dropout)(hidden, train)
         return Dense(x.shape[-1], name="outer")(hidden)
 
 
@@ -62,7 +63,8 @@ class EncoderLayer(nn.Module):
         train: bool = False,
     ) -> jax.Array:
         """[B, T, D] to [B, T, D]; mask [B, T] and bias [T, T] as in MultiHeadAttention."""
-        drop = nn.Dropout(self.dropout, deterministic=not train)
+        drop = Dropout(self.dropout)
         attend = MultiHeadAttention(self.heads, dropout=self.dropout, name="attention")
-        x = layer_norm("norm_1")(x + drop(attend(x, x, mask, bias, train)))
-        return layer_norm("norm_2")(x + drop(FeedForward(self.hidden, self.dropout, name="ff")(x, train)))
+        x = layer_norm("norm_1")(x + drop(attend(x, x, mask, bias, train), train))
+        x = x + drop(FeedForward(self.hidden, self.dropout, name="ff")(x, train), train)
+        return layer_norm("norm_2")(x)

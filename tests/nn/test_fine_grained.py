@@ -1,0 +1,264 @@
+"""The fine-grained block: what it computes, what it must not mix, and the papers' parameter counts."""
+
+import functools
+import itertools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from msa_jax.data.spec import DatasetSpec, ModalitySpec
+from msa_jax.errors import ConfigError
+from msa_jax.nn.fine_grained import FineGrained, GroupedHeadAttention, split_modalities, take_columns
+from msa_jax.nn.initializers import Dense
+from msa_jax.nn.recurrent import LSTM, LSTMCell
+
+QKV, OVER = ("shared", "per_group"), ("time", "groups")
+
+
+def count(tree) -> int:
+    return sum(x.size for x in jax.tree.leaves(tree))
+
+
+def parameters(module, *args) -> int:
+    return count(jax.eval_shape(module.init, jax.random.key(0), *args)["params"])
+
+
+@pytest.mark.parametrize(("n", "h"), [(1, 4), (3, 16), (13, 30)])
+def test_parameter_count_is_the_papers(n, h):
+    groups = jax.ShapeDtypeStruct((2, n, 5, h), jnp.float32)
+    assert parameters(GroupedHeadAttention(), groups) == 3 * h * h + n * h * h + h
+    per_group = GroupedHeadAttention("per_group")
+    assert parameters(per_group, groups) == 3 * n * h * h + n * h * h + h
+
+
+def random_groups(n, steps, h=4):
+    return jax.random.normal(jax.random.key(7), (2, n, steps, h))
+
+
+def init(module, *args):
+    return jax.jit(module.init)(jax.random.key(0), *args)
+
+
+@pytest.mark.parametrize("over", OVER)
+def test_one_group_of_one_step_is_linear(over):
+    groups = random_groups(1, 1)
+    block = GroupedHeadAttention(attend_over=over)
+    variables = init(block, groups)
+    p = variables["params"]
+    expected = groups[:, 0] @ p["value"]["kernel"] @ p["output"]["kernel"] + p["output"]["bias"][None, None]
+    np.testing.assert_allclose(block.apply(variables, groups), expected, atol=1e-6)
+
+
+def head_inputs(over, steps):
+    """d W_O input_k / d group_j, as an [n, n] table of whether it is not zero."""
+    groups = random_groups(3, steps)
+    block = GroupedHeadAttention(attend_over=over)
+    variables = init(block, groups)
+
+    def heads(groups):
+        """What W_O is given: with W_O replaced by one that keeps head k."""
+        outs = []
+        for k in range(3):
+            kernel = jnp.zeros((12, 4)).at[4 * k : 4 * k + 4].set(jnp.eye(4))
+            params = variables["params"] | {"output": {"kernel": kernel, "bias": jnp.zeros(4)}}
+            outs.append(block.apply({"params": params}, groups))
+        return jnp.stack(outs)  # [head, B, S, h]
+
+    jacobian = jax.jit(jax.jacobian(heads))(groups)  # [head, B, S, h, B, group, S, h]
+    return np.asarray(jnp.abs(jacobian).sum((1, 2, 3, 4, 6, 7)) > 1e-6)
+
+
+def test_attention_over_time_never_mixes_groups_before_the_output():
+    np.testing.assert_array_equal(head_inputs("time", 1), np.eye(3, dtype=bool))
+    np.testing.assert_array_equal(head_inputs("time", 3), np.eye(3, dtype=bool))
+
+
+def test_attention_over_groups_mixes_them_even_at_one_step():
+    assert head_inputs("groups", 1).all()
+
+
+def test_attention_equals_the_printed_formula():
+    groups = random_groups(2, 3)
+    block = GroupedHeadAttention()
+    variables = init(block, groups)
+    p = variables["params"]
+    heads = []
+    for k in range(2):
+        q, key, v = (groups[0, k] @ p[name]["kernel"] for name in ("query", "key", "value"))
+        heads.append(nn.softmax(q @ key.T / np.sqrt(4)) @ v)
+    expected = jnp.concatenate(heads, -1) @ p["output"]["kernel"] + p["output"]["bias"][None]
+    np.testing.assert_allclose(block.apply(variables, groups)[0], expected, atol=1e-5)
+
+
+class Linear(nn.Module):
+    """A sub-network as a model would bring it."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x, mask, train):
+        del train
+        return Dense(self.width, name="dense")(x), mask
+
+
+@pytest.mark.parametrize("qkv", QKV)
+@pytest.mark.parametrize("over", OVER)
+def test_padding_changes_nothing(qkv, over):
+    module = FineGrained(((0, 1), (4, 2)), functools.partial(Linear, 3), qkv, over)
+    x = jax.random.normal(jax.random.key(1), (2, 4, 5))
+    mask = jnp.array([[True] * 4, [True, False, False, False]])
+    x = jnp.where(mask[..., None], x, jnp.nan)
+    variables = init(module, x, mask)
+
+    @jax.jit
+    def run(variables, x, mask):
+        def loss(variables):
+            y, _ = module.apply(variables, x, mask)
+            return jnp.sum(y**2), y
+
+        return jax.value_and_grad(loss, has_aux=True)(variables)
+
+    (_, y), gradient = run(variables, x, mask)
+    longer = jnp.pad(x, ((0, 0), (0, 3), (0, 0)), constant_values=jnp.nan)
+    (_, y_2), gradient_2 = run(variables, longer, jnp.pad(mask, ((0, 0), (0, 3))))
+    assert not np.asarray(y)[~np.asarray(mask)].any()
+    np.testing.assert_allclose(y, y_2[:, :4], atol=1e-6)
+    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(gradient_2), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_each_sub_network_sees_its_own_columns():
+    module = FineGrained(((3, 4), (0,)), functools.partial(Linear, 2))
+    x, mask = jnp.zeros((1, 2, 5)), jnp.ones((1, 2), bool)
+    params = init(module, x, mask)["params"]
+    assert params["group_0"]["dense"]["kernel"].shape == (2, 2)
+    assert params["group_1"]["dense"]["kernel"].shape == (1, 2)
+    np.testing.assert_array_equal(take_columns(jnp.arange(5), (3, 4)), [3, 4])
+    np.testing.assert_array_equal(take_columns(jnp.arange(5), (4, 0, 2)), [4, 0, 2])
+
+
+def spec_with(audio=None, vision=None) -> DatasetSpec:
+    modalities = {
+        "text": ModalitySpec(4, 3),
+        "audio": ModalitySpec(4, 3, audio or {}),
+        "vision": ModalitySpec(4, 3, vision or {}),
+    }
+    return DatasetSpec("mine", modalities, (-1.0, 1.0), "sims")
+
+
+def test_which_modalities_are_split():
+    two = {"a": (0, 1), "b": (2, 3)}
+    assert split_modalities("none", spec_with()) == ()
+    assert split_modalities("both", spec_with(two, two)) == ("audio", "vision")
+    assert split_modalities("both", spec_with(audio=two)) == ("audio",)  # MOSEI
+    assert split_modalities("vision", spec_with(two, two)) == ("vision",)
+
+
+@pytest.mark.parametrize(
+    ("fg", "groups", "words"),
+    [
+        ("vision", {"audio": {"a": (0,)}}, ["vision", "mine", "do: audio"]),
+        ("both", {}, ["audio and vision", "do: none"]),
+        ("booth", {}, ["'both'"]),
+    ],
+)
+def test_splitting_without_groups_is_an_error_that_says_who_has_some(fg, groups, words):
+    with pytest.raises(ConfigError) as caught:
+        split_modalities(fg, spec_with(**groups))
+    for word in words:
+        assert word in str(caught.value)
+
+
+class MeanMlp(nn.Module):
+    """The LF-DNN's audio and vision sub-network: BatchNorm, three times Dense."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x, mask, train):
+        x = nn.BatchNorm(use_running_average=not train, name="norm")(jnp.mean(x, 1, keepdims=True))
+        for i in range(3):
+            x = nn.relu(Dense(self.width, name=f"dense_{i}")(x))
+        return x, mask[:, :1]
+
+
+SIMS_AUDIO, SIMS_VISION = (1, 20, 12), (8, 280, 6, 340, 40, 35)
+MOSEI_AUDIO = (1,) * 8 + (2, 1, 25, 25, 13)
+
+
+def columns_of(widths):
+    ends = np.cumsum(widths)
+    return tuple(tuple(range(end - w, end)) for w, end in zip(widths, ends, strict=True))
+
+
+def lf_dnn_branch(groups, h):
+    """LF-DNN: the sub-network once, or in n copies with the attention."""
+    x, mask = jax.ShapeDtypeStruct((2, 3, sum(groups)), jnp.float32), jax.ShapeDtypeStruct((2, 3), bool)
+    if len(groups) == 1:
+        return count(
+            jax.eval_shape(lambda x, m: MeanMlp(h).init(jax.random.key(0), x, m, False), x, mask)["params"]
+        )
+    return parameters(FineGrained(columns_of(groups), functools.partial(MeanMlp, h)), x, mask)
+
+
+def mfn_branch(groups, h):
+    """MFN: the cell once, or n cells with one attention that serves h and c."""
+
+    def cell(width):
+        x, state = jax.ShapeDtypeStruct((2, width), jnp.float32), jax.ShapeDtypeStruct((2, h), jnp.float32)
+        return parameters(LSTMCell(h), (state, state), x)
+
+    states = jax.ShapeDtypeStruct((2, len(groups), 1, h), jnp.float32)
+    return sum(map(cell, groups)) + (parameters(GroupedHeadAttention(), states) if len(groups) > 1 else 0)
+
+
+def dense(*widths):
+    """Parameters of Dense layers one after the other."""
+    return sum((a + 1) * b for a, b in itertools.pairwise(widths))
+
+
+def lf_dnn_rest(hidden, text_out, fusion):
+    """LF-DNN: the text's LSTM and Dense, and the fusion."""
+    text, audio, vision = hidden
+    x = jax.ShapeDtypeStruct((2, 3, 768), jnp.float32)
+    return (
+        parameters(LSTM(text), x)
+        + dense(text, text_out)
+        + dense(audio + vision + text_out, fusion, fusion, 1)
+    )
+
+
+def mfn_rest(hidden, memory, att_1, att_2, gamma_1, gamma_2, out):
+    """MFN: the text's cell, two attentions, two gates, and the output."""
+    both = 2 * sum(hidden)
+    gates = dense(both + memory, gamma_1, memory) + dense(both + memory, gamma_2, memory)
+    attentions = dense(both, att_1, both) + dense(both, att_2, memory)
+    return mfn_branch((768,), hidden[0]) + attentions + gates + dense(sum(hidden) + memory, out, 1)
+
+
+SIMS, MOSEI = (SIMS_AUDIO, SIMS_VISION), (MOSEI_AUDIO, (35,))
+
+
+@pytest.mark.parametrize(
+    ("branch", "rest", "hidden", "groups", "base", "split"),
+    [
+        (lf_dnn_branch, lf_dnn_rest((128, 32, 128), 256, 32), (32, 128), SIMS, 635_821, 959_629),
+        (lf_dnn_branch, lf_dnn_rest((128, 32, 128), 128, 128), (32, 128), MOSEI, 572_283, 614_427),
+        (mfn_branch, mfn_rest((64, 16, 64), 64, 128, 128, 64, 64, 64), (16, 64), SIMS, 601_505, 726_769),
+        (
+            mfn_branch,
+            mfn_rest((128, 32, 128), 128, 128, 128, 256, 256, 128),
+            (32, 128),
+            MOSEI,
+            1_276_865,
+            1_345_505,
+        ),
+    ],
+    ids=["LF-DNN SIMS", "LF-DNN MOSEI", "MFN SIMS", "MFN MOSEI"],
+)
+def test_totals_of_zheng_et_al(branch, rest, hidden, groups, base, split):
+    assert rest + sum(branch((sum(g),), h) for g, h in zip(groups, hidden, strict=True)) == base
+    assert rest + sum(branch(g, h) for g, h in zip(groups, hidden, strict=True)) == split

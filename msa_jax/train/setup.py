@@ -61,7 +61,6 @@ def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh:
         model=models.build(config.model, spec),
         objective=models.objective(config.model, spec),
         optimizer=optim.build_optimizer(config.train, steps_per_epoch, config.model.compat),
-        seed=config.train.seed,
         dtype=PRECISIONS[config.train.precision],
         mesh=mesh,
     )
@@ -95,11 +94,11 @@ def build(config: Config, dataset: Dataset) -> Setup:
     learner = build_learner(config, dataset.spec, train_plan.steps(), mesh)
     example = example_batch(dataset.spec, 1, shapes[0])
     create = jax.jit(
-        lambda: create_state(learner.model, example, learner.optimizer, train.seed),
+        lambda seed: create_state(learner.model, example, learner.optimizer, seed),
         out_shardings=NamedSharding(mesh, P()),
     )
     sources = {name: Source(split, preprocess, mesh, resident) for name, split in dataset.splits.items()}
-    return Setup(Programs(learner), create(), sources, train_plan, eval_plans)
+    return Setup(Programs(learner), create(train.seed), sources, train_plan, eval_plans)
 
 
 def use_compile_cache(folder: str) -> None:

@@ -13,9 +13,10 @@ from msa_jax.data.batch import Batch
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """A training in progress. Random numbers follow from the seed and ``step``; no key is kept.
+    """A training in progress. Random numbers follow from ``seed`` and ``step``; no key is kept.
 
     Attributes:
+      seed: int32, of the run. An array, so that every seed runs the same compiled program.
       step: int32, batches seen.
       params: the model's parameters.
       batch_stats: running statistics of normalisation layers; empty for models without them.
@@ -24,6 +25,7 @@ class TrainState(flax.struct.PyTreeNode):
       rate_scale: float32 factor on the learning rate, lowered by the plateau schedule.
     """
 
+    seed: jax.Array
     step: jax.Array
     params: Any
     batch_stats: Mapping[str, Any]
@@ -33,11 +35,12 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def create_state(
-    model: nn.Module, batch: Batch, optimizer: optax.GradientTransformation, seed: int
+    model: nn.Module, batch: Batch, optimizer: optax.GradientTransformation, seed: int | jax.Array
 ) -> TrainState:
     """Fresh parameters from ``seed``; ``batch`` gives shapes only."""
     variables: Any = model.init(jax.random.key(seed), batch, train=False)
     return TrainState(
+        seed=jnp.asarray(seed, jnp.int32),
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),

@@ -27,7 +27,6 @@ class Learner(NamedTuple):
       model: the Linen module.
       objective: see :data:`Objective`.
       optimizer: see :mod:`msa_jax.train.optim`.
-      seed: of the run; dropout keys are ``fold_in(seed, step)``.
       dtype: of the model's arithmetic, float32 or bfloat16. Parameters stay float32.
       mesh: devices; its "data" axis holds the rows of a batch.
     """
@@ -35,7 +34,6 @@ class Learner(NamedTuple):
     model: nn.Module
     objective: Objective
     optimizer: optax.GradientTransformation
-    seed: int
     dtype: Any
     mesh: Mesh
 
@@ -57,7 +55,7 @@ def forward(
     batch = batch.replace(values=_cast(batch.values, learner.dtype))
     if not train:
         return _cast(learner.model.apply(variables, batch, train=False), jnp.float32), state.batch_stats
-    key = jax.random.fold_in(jax.random.key(learner.seed), state.step)
+    key = jax.random.fold_in(jax.random.key(state.seed), state.step)
     outputs, updated = learner.model.apply(
         variables, batch, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
     )

@@ -84,7 +84,7 @@ def toy_training(
     split = toy_split(clips)
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
     model = model or Toy(dropout)
-    learner = Learner(model, objective, optimizer, seed=5, dtype=dtype, mesh=mesh)
+    learner = Learner(model, objective, optimizer, dtype=dtype, mesh=mesh)
     lengths = clip_lengths(split)
     plan = Plan(lengths, bucket_shapes(lengths, buckets), batch_size, chunk_steps, devices)
     source = Source(split, Preprocess(toy_spec(), "none"), mesh, resident)

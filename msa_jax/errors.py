@@ -6,6 +6,7 @@ its traceback.
 """
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -52,6 +53,11 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
     """
     try:
         code = command(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has seen enough; nothing is left to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
     except MsaJaxError as error:
         print(f"error: {error}" if error.exit_code == 2 else error, file=sys.stderr)
         code = error.exit_code

@@ -101,8 +101,8 @@ def _project(x: jax.Array, directions: list[Weights]) -> list[jax.Array]:
     return jnp.split(_affine(x, kernel, bias).swapaxes(0, 1), len(directions), axis=-1)
 
 
-def _run(step: Callable[..., State], n_states: int, directions: list[Weights], x, mask):
-    """Runs a layer: all directions in one scan, the second one over flipped time.
+def _run(layer: nn.Module, step: Callable[..., State], n_states: int, directions: list[Weights], x, mask):
+    """Runs a layer: all directions in one nn.scan, the second one over flipped time.
 
     Returns:
       Outputs [B, T, n*H], zero at padding, and the final state, each part [B, n*H].
@@ -112,7 +112,7 @@ def _run(step: Callable[..., State], n_states: int, directions: list[Weights], x
     real = mask.T[..., None]  # [T, B, 1]
     inputs = [(projected[0], real)] + [(jnp.flip(p, 0), jnp.flip(real, 0)) for p in projected[1:]]
 
-    def body(states, inputs):
+    def body(_, states, inputs):
         states = tuple(
             tuple(jnp.where(real, new, old) for new, old in zip(step(state, p, w), state, strict=True))
             for state, (p, real), w in zip(states, inputs, directions, strict=True)
@@ -123,7 +123,8 @@ def _run(step: Callable[..., State], n_states: int, directions: list[Weights], x
 
     hidden = directions[0].kernel_hh.shape[0]
     zero = jnp.zeros((x.shape[0], hidden), projected[0].dtype)
-    states, outputs = jax.lax.scan(body, ((zero,) * n_states,) * len(directions), tuple(inputs))
+    scan = nn.scan(body, variable_broadcast="params", split_rngs={"params": False})
+    states, outputs = scan(layer, ((zero,) * n_states,) * len(directions), tuple(inputs))
     outputs = [outputs[0]] + [jnp.flip(o, 0) for o in outputs[1:]]
     final = tuple(jnp.concatenate(parts, axis=-1) for parts in zip(*states, strict=True))
     return jnp.concatenate(outputs, axis=-1).swapaxes(0, 1), final
@@ -154,7 +155,7 @@ class GRU(nn.Module):
           [B, H] ([B, 2H]).
         """
         directions = _directions(self.hidden, 3, self.bidirectional, x.shape[-1])
-        outputs, (h,) = _run(gru_step, 1, directions, x, mask)
+        outputs, (h,) = _run(self, gru_step, 1, directions, x, mask)
         return outputs, h
 
 
@@ -173,7 +174,7 @@ class LSTM(nn.Module):
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, State]:
         """Like :meth:`GRU.__call__`, but the final state is (h, c)."""
         directions = _directions(self.hidden, 4, self.bidirectional, x.shape[-1])
-        outputs, (h, c) = _run(lstm_step, 2, directions, x, mask)
+        outputs, (h, c) = _run(self, lstm_step, 2, directions, x, mask)
         return outputs, (h, c)
 
 

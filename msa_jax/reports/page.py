@@ -13,9 +13,9 @@ from markupsafe import Markup
 
 from msa_jax import metrics
 from msa_jax.data.spec import UNIMODAL_TASKS, DatasetSpec, format_columns
+from msa_jax.files import write_whole
 from msa_jax.reports import figures, targets
 from msa_jax.reports.run import Run, read_run
-from msa_jax.train.run_folder import write_whole
 
 #: How a metric is written in a table.
 METRIC_NAMES = {

@@ -87,7 +87,7 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.delete(step)
         tree = jax.tree.map(jnp.copy, {"state": state, "best": best})
-        meta = {"progress": dataclasses.asdict(progress), "digest": _digest(tree)}
+        meta = {"progress": dataclasses.asdict(progress), "layout": _layout(tree), "digest": _digest(tree)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
         try:
             self._manager.save(step, args=args)
@@ -106,19 +106,11 @@ class Checkpoints:
           RunError: if there are checkpoints and none can be read.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, {"state": state, "best": best})
         for step in steps:
             try:
-                restored: Any = self._manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore()
-                    ),
-                )
-                if _digest(restored.state) != restored.meta["digest"]:
-                    raise ValueError("its arrays are not what was saved")
-                progress = Progress(**restored.meta["progress"])
-                return restored.state["state"], restored.state["best"], progress
+                return self._read(step, {"state": state, "best": best})
+            except RunError:
+                raise
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
                 self._set_aside(step, error)
         if steps:
@@ -127,6 +119,24 @@ class Checkpoints:
                 "Run again to start from the beginning."
             )
         return None
+
+    def _read(self, step: int, tree: Any) -> tuple[TrainState, Best, Progress]:
+        """Reads one step into the structure of ``tree``; any exception means that it is unusable."""
+        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        meta: Any = self._manager.restore(step, args=args)
+        meta = meta["meta"]
+        if meta["layout"] != _layout(tree):
+            raise RunError(
+                f"{self.folder} was written by another version of msa_jax, whose training state is built "
+                "differently; finish the run with that version, or use another --workdir."
+            )
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        restored: Any = self._manager.restore(step, args=args)
+        restored = restored["state"]
+        if _digest(restored) != meta["digest"]:
+            raise ValueError("its arrays are not what was saved")
+        return restored["state"], restored["best"], Progress(**meta["progress"])
 
     def _damaged(self) -> pathlib.Path:
         return self.folder.with_name("checkpoints-damaged")
@@ -156,11 +166,16 @@ class Checkpoints:
         self._manager.close()
 
 
+def _layout(tree: Any) -> str:
+    """SHA-256 over every leaf's path, type and shape."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    rows = [[jax.tree_util.keystr(path), str(leaf.dtype), leaf.shape] for path, leaf in leaves]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
 def _digest(tree: Any) -> str:
-    """SHA-256 over every leaf's path, type and bytes. Parameters are whole on every process."""
+    """SHA-256 over every leaf's bytes. Parameters are whole on every process."""
     digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.asarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)
-        digest.update(json.dumps([jax.tree_util.keystr(path), str(array.dtype), array.shape]).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for leaf in jax.tree.leaves(tree):
+        digest.update(np.ascontiguousarray(np.asarray(leaf.addressable_data(0))).tobytes())
     return digest.hexdigest()

@@ -118,6 +118,17 @@ def test_nothing_readable_is_an_error_and_nothing_is_lost(tmp_path):
     assert {p.name for p in (tmp_path / "checkpoints-damaged").iterdir()} == {"5", "10"}
 
 
+def test_another_state_layout_is_named_and_nothing_moves(tmp_path):
+    folder = tmp_path / "checkpoints"
+    save_two(folder, [])
+    other = toy_training(optax.sgd(0.1))[1]
+    checkpoints = Checkpoints(folder, print)
+    with pytest.raises(RunError, match="another version of msa_jax"):
+        checkpoints.restore(other, best_of(other))
+    checkpoints.close()
+    assert {p.name for p in folder.iterdir()} == {"5", "10"}
+
+
 def test_saving_the_same_step_again_keeps_the_newer_progress(tmp_path):
     state = trained(1)
     checkpoints = Checkpoints(tmp_path / "checkpoints", print)

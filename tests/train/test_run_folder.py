@@ -11,7 +11,8 @@ from toy import toy_spec, toy_split
 
 from msa_jax.config import load
 from msa_jax.errors import RunError
-from msa_jax.train.run_folder import RunFolder, write_whole
+from msa_jax.files import write_whole
+from msa_jax.train.run_folder import RunFolder
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
 

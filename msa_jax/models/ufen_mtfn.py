@@ -198,12 +198,13 @@ class Ufen(nn.Module):
 
     def _gate(self, x: jax.Array, mask: jax.Array, attend: MultiHeadAttention, train: bool) -> jax.Array:
         """S^l = X^l * A^l, A^l = SelfAttention(X^l) (eq. 5)."""
-        if not self.s.use_self_attention:
+        s = self.s
+        if not s.use_self_attention:
             return x
         a = attend(x, x, mask, train=train)
-        return {"product": lambda: x * a, "sigmoid": lambda: x * nn.sigmoid(a), "residual": lambda: x + a}[
-            self.s.gate
-        ]()
+        if s.gate == "residual":
+            return x + a
+        return x * (nn.sigmoid(a) if s.gate == "sigmoid" else a)
 
     def _upsample(self, x: jax.Array, mask: jax.Array, length: int, layer: int) -> jax.Array:
         """U^l: back to the input's steps and to width d (eq. 6)."""
@@ -327,22 +328,17 @@ def settings(model: Config) -> Settings:
     for key, known in CHOICES.items():
         require_choice(f"model.{key}", model[key], known)
     s = Settings(**{field.name: model[field.name] for field in dataclasses.fields(Settings)})
-    for key in ("d_model", "n_layers", "kernel_size", "conv_stride", "self_heads", "cross_heads", "ed_heads"):
-        if model[key] < 1:
-            raise ConfigError(f"model.{key}={model[key]} must be at least 1.")
-    for key in ("filters", "d_ff"):
-        if model[key] < 0:
-            raise ConfigError(f"model.{key}={model[key]} must not be negative; 0 takes model.d_model.")
+    counts = ("d_model", "n_layers", "kernel_size", "conv_stride", "self_heads", "cross_heads", "ed_heads")
+    for key, least in (dict.fromkeys(counts, 1) | {"filters": 0, "d_ff": 0}).items():
+        if model[key] < least:
+            raise ConfigError(f"model.{key}={model[key]} must be at least {least}.")
     for key in ("dropout", "attention_dropout"):
         if not 0 <= model[key] < 1:
             raise ConfigError(f"model.{key}={model[key]} must be at least 0 and below 1.")
     if s.d_model % 2:
         raise ConfigError(f"model.d_model={s.d_model} must be even: half of it is the GRU of one direction.")
-    for key, width in (
-        ("self_heads", s.level_width),
-        ("cross_heads", s.d_model),
-        ("ed_heads", s.token_width),
-    ):
+    widths = {"self_heads": s.level_width, "cross_heads": s.d_model, "ed_heads": s.token_width}
+    for key, width in widths.items():
         if width % model[key]:
             raise ConfigError(f"model.{key}={model[key]} does not divide the width {width} it works on.")
     if len(set(s.loss_tasks)) < len(s.loss_tasks) or not set(s.loss_tasks) <= set("TAV"):

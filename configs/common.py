@@ -63,7 +63,7 @@ def data_block(name: str) -> Config:
         {"text": (50, 768), "audio": (50, 1), "vision": (50, 1), "counts": (0, 0, 0), "tasks": ("M",)}
     )
     # The generator of clips (source = synthetic).
-    data.synthetic = block({"seed": 0, "counts": (1368, 456, 457)})
+    data.synthetic = block({"seed": 0, "counts": (1368, 456, 457), "lengths": (39, 400, 55)})
     return data
 
 
@@ -105,6 +105,6 @@ def build(data: Config, argument: str) -> Config:
     if tiny:
         config.model.update(model.TINY)
         config.train.update({"epochs": 2, "batch_size": 8, "eval_batch_size": 8})
-        config.data.synthetic.counts = (48, 16, 16)
+        config.data.synthetic.update({"counts": (48, 16, 16), "lengths": (12, 24, 14)})
         config.data.buckets = 2
     return config

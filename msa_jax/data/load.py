@@ -7,7 +7,7 @@ from msa_jax.data.open import Hints, open_dataset
 from msa_jax.config import Config, require_choice
 from msa_jax.data import synthetic
 from msa_jax.data.dataset import Dataset
-from msa_jax.data.spec import SPLITS
+from msa_jax.data.spec import MODALITIES, SPLITS
 from msa_jax.errors import DataError
 
 
@@ -20,7 +20,9 @@ def load_dataset(data: Config) -> Dataset:
     """
     require_choice("data.source", data.source, ("file", "synthetic"))
     if data.source == "synthetic":
-        return synthetic.generate(data.synthetic.seed, dict(zip(SPLITS, data.synthetic.counts, strict=True)))
+        counts = dict(zip(SPLITS, data.synthetic.counts, strict=True))
+        lengths = dict(zip(MODALITIES, data.synthetic.lengths, strict=True))
+        return synthetic.generate(data.synthetic.seed, counts, lengths=lengths)
     groups = {m: dict(g) for m, g in data.groups.items()}
     hints = Hints(data.name, data.metrics, tuple(data.label_range), groups)
     return open_dataset(_locate(data), hints)

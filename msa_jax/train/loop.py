@@ -280,16 +280,16 @@ class Loop:
         arrays: dict[str, np.ndarray] = {}
         sums: dict[str, float] = {}
         for chunk, out in outs:
-            real = chunk.weight > 0
+            rows, real = chunk.index[0], chunk.weight[0] > 0
             columns = {**out["predictions"], "fusion vector": out["fusion"]}
             for name, column in columns.items():
                 column = np.asarray(column)
-                array = arrays.setdefault(name, np.zeros((len(clips), *column.shape[2:]), np.float32))
-                array[chunk.index[real]] = column[real]
-            parts = {k: np.asarray(v, np.float64) for k, v in out["parts"].items()}
+                array = arrays.setdefault(name, np.zeros((len(clips), *column.shape[1:]), np.float32))
+                array[rows[real]] = column[real]
+            parts = {k: float(v) for k, v in out["parts"].items()}
             weight = parts.pop("weight")
             for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + float((value * weight).sum())
+                sums[name] = sums.get(name, 0.0) + value * weight
         fusion = arrays.pop("fusion vector")
         scores = metrics.regression_metrics(self.dataset.spec.metrics, arrays["M"], clips.labels["M"])
         losses = {"loss" if k == "loss" else f"loss_{k}": v / len(clips) for k, v in sums.items()}

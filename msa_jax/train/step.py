@@ -87,7 +87,7 @@ def train_step(learner: Learner, state: TrainState, batch: Batch) -> tuple[Train
 
 
 class Programs:
-    """The jitted programs of a learner; each is compiled once per padded shape and split.
+    """The jitted programs of a learner, each compiled once per padded shape.
 
     Attributes:
       traces: how often each program was traced, for tests and benchmarks: once per shape.
@@ -101,7 +101,8 @@ class Programs:
         self.train_chunk = jax.jit(
             self._train_chunk, static_argnames="shape", donate_argnames="state", out_shardings=whole
         )
-        self.predict_chunk = jax.jit(self._predict_chunk, static_argnames="shape", out_shardings=whole)
+        self._take = jax.jit(self._take_first, static_argnames="shape")
+        self._predict = jax.jit(self._predict_batch, out_shardings=whole)
 
     def _batch(self, table: Table | None, item: Any, shape: Shape) -> Batch:
         batch = batch_of(table, item, shape)
@@ -135,24 +136,24 @@ class Programs:
         count = jax.tree.leaves(items)[0].shape[0]
         return jax.lax.scan(body, state, (jnp.arange(count), items))
 
-    def _predict_chunk(self, state: TrainState, table: Table | None, items: Any, *, shape: Shape):
-        """Predictions and losses of S batches.
+    def predict_chunk(self, state: TrainState, table: Table | None, items: Any, *, shape: Shape):
+        """Predictions and losses of a chunk of one batch.
+
+        Gathering the clips is a program of its own, so that the model is compiled once per padded
+        shape and not again for every split's number of clips.
 
         Returns:
-          Per step: "predictions" {task: [S, B]}, "fusion" [S, B, F], and "parts", the objective's
-          scalars [S] with "loss" and "weight".
+          "predictions" {task: [B]}, "fusion" [B, F], and "parts", the objective's scalars with "loss"
+          and "weight".
         """
+        return self._predict(state, self._take(table, items, shape=shape))
+
+    def _take_first(self, table: Table | None, items: Any, *, shape: Shape) -> Batch:
+        return self._batch(table, jax.tree.map(lambda x: x[0], items), shape)
+
+    def _predict_batch(self, state: TrainState, batch: Batch) -> dict[str, Any]:
         self.traces["predict"] += 1
-
-        def body(_, item):
-            batch = self._batch(table, item, shape)
-            outputs, _ = forward(self.learner, state.params, state, batch, train=False)
-            loss, parts = self.learner.objective(outputs, batch, state.memory)
-            scalars = {"loss": loss, **parts, "weight": batch.weight.sum()}
-            return None, {
-                "predictions": outputs.predictions,
-                "fusion": outputs.features["fusion"],
-                "parts": scalars,
-            }
-
-        return jax.lax.scan(body, None, items)[1]
+        outputs, _ = forward(self.learner, state.params, state, batch, train=False)
+        loss, parts = self.learner.objective(outputs, batch, state.memory)
+        scalars = {"loss": loss, **parts, "weight": batch.weight.sum()}
+        return {"predictions": outputs.predictions, "fusion": outputs.features["fusion"], "parts": scalars}

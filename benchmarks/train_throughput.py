@@ -18,12 +18,12 @@ from typing import Any  # noqa: E402
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
-from msa_jax.macs import count_macs  # noqa: E402
 
 from msa_jax import config as configuration  # noqa: E402
 from msa_jax.data.batch import example_batch  # noqa: E402
 from msa_jax.data.load import load_dataset  # noqa: E402
 from msa_jax.errors import run_command  # noqa: E402
+from msa_jax.macs import count_macs  # noqa: E402
 from msa_jax.train import setup as building  # noqa: E402
 from msa_jax.train.step import train_step  # noqa: E402
 

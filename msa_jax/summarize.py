@@ -30,6 +30,7 @@ def summarise(config: configuration.Config) -> dict[str, Any]:
     from msa_jax.macs import count_macs
     from msa_jax.train import setup, state, step
 
+    setup.check_train_block(config.train)
     spec = configuration.expected_spec(config)
     learner = setup.build_learner(config, spec, steps_per_epoch=1, mesh=setup.build_mesh(1))
 

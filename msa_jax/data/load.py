@@ -2,11 +2,10 @@
 
 import pathlib
 
-from msa_jax.data.open import Hints, open_dataset
-
 from msa_jax.config import Config, require_choice
 from msa_jax.data import synthetic
 from msa_jax.data.dataset import Dataset
+from msa_jax.data.open import Hints, open_dataset
 from msa_jax.data.spec import MODALITIES, SPLITS
 from msa_jax.errors import DataError
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax import metrics
-from msa_jax.config import Config, require_choice
+from msa_jax.config import Config
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.load import load_dataset
 from msa_jax.data.loader import Chunk
@@ -46,9 +46,10 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
     dataset = load_dataset(config.data)
     for note in dataset.notes:
         display.say(f"note: {note}")
-    if first:
+    setup = building.build(config, dataset)
+    if first:  # after everything that a wrong setting can break, so that a mended one finds the folder free
         folder.claim(config, dataset.spec)
-    loop = Loop(config, dataset, folder, building.build(config, dataset), display)
+    loop = Loop(config, dataset, folder, setup, display)
     try:
         loop.train()
         result = loop.finish()
@@ -94,9 +95,6 @@ class Loop:
     def __init__(self, config: Config, dataset: Dataset, folder: RunFolder, setup: Setup, display: Display):
         self.config, self.dataset, self.folder = config, dataset, folder
         self.setup, self.display = setup, display
-        spec = dataset.spec
-        names = [*metrics.REGRESSION_KEYS[spec.metrics], "loss"]
-        require_choice("train.monitor", config.train.monitor, tuple(names))
         self.schedule = build_schedule(config.train, setup.train_plan.steps())
         self.state: TrainState = setup.state
         self.best = best_of(self.state)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from msa_jax import models
+from msa_jax import metrics, models
 from msa_jax.config import Config, require_choice
 from msa_jax.data.batch import example_batch
 from msa_jax.data.dataset import Dataset
@@ -56,7 +56,6 @@ def build_mesh(devices: int) -> Mesh:
 
 def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh: Mesh) -> Learner:
     """The model, objective and optimiser of a configuration."""
-    check_train_block(config.train)
     return Learner(
         model=models.build(config.model, spec),
         objective=models.objective(config.model, spec),
@@ -79,7 +78,14 @@ def check_train_block(train: Config) -> None:
 
 
 def build(config: Config, dataset: Dataset) -> Setup:
-    """Everything from model to loader; nothing has been computed on clips yet."""
+    """Everything from model to loader; nothing has been computed on clips yet.
+
+    Raises:
+      ConfigError: for settings that cannot work.
+    """
+    check_train_block(config.train)
+    scores = ("loss", *metrics.REGRESSION_KEYS[dataset.spec.metrics])
+    require_choice("train.monitor", config.train.monitor, scores)
     mesh = build_mesh(config.train.devices)
     data, train = config.data, config.train
     require_choice("data.resident", data.resident, ("auto", "always", "never"))

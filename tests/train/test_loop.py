@@ -1,0 +1,115 @@
+"""The loop: what it picks, when it stops, what it says when the loss breaks."""
+
+import json
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import Toy, squared_error, toy_spec, toy_split
+
+from msa_jax import models
+from msa_jax.config import load
+from msa_jax.data.dataset import Dataset
+from msa_jax.errors import ConfigError, RunError
+from msa_jax.train import loop
+
+CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
+
+
+def broken_for_clip_7(outputs, batch, memory):
+    loss, parts = squared_error(outputs, batch, memory)
+    return jnp.where((batch.index == 7).any(), jnp.nan, loss), parts
+
+
+def run(monkeypatch, workdir, *overrides, objective=squared_error):
+    """Trains the toy model on toy clips through the public function; returns (result, rows)."""
+    entry = models.ModelEntry(lambda _model, _spec: Toy(), lambda _model, _spec: objective)
+    monkeypatch.setitem(models.MODELS, "toy", entry)
+    splits = {
+        name: toy_split(n, seed)
+        for seed, (name, n) in enumerate({"train": 30, "valid": 9, "test": 8}.items())
+    }
+    monkeypatch.setattr(loop, "load_dataset", lambda _data: Dataset(toy_spec(), splits))
+    plain = [
+        "model.name=toy",
+        "train.epochs=6",
+        "train.learning_rate=0.05",
+        "train.batch_size=8",
+        "data.buckets=1",
+    ]
+    result = loop.train_and_evaluate(load(CONFIG, [*plain, *overrides]), workdir)
+    rows = [json.loads(line) for line in (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+    return result, rows
+
+
+def test_the_best_epoch_is_what_is_evaluated(monkeypatch, tmp_path):
+    result, rows = run(monkeypatch, tmp_path)
+    best = min(rows, key=lambda r: r["valid"]["mae"])
+    assert result["best_epoch"] == best["epoch"]
+    assert result["valid"]["mae"] == pytest.approx(best["valid"]["mae"], abs=1e-6)
+    assert rows[-1]["train"]["loss"] < rows[0]["train"]["loss"]
+    features = np.load(tmp_path / "features.npz")
+    assert features["fusion"].shape == (8, 5)
+
+
+def test_a_score_of_which_more_is_better_is_maximised(monkeypatch, tmp_path):
+    result, rows = run(monkeypatch, tmp_path, "train.monitor=corr")
+    assert result["best_epoch"] == max(rows, key=lambda r: r["valid"]["corr"])["epoch"]
+
+
+def test_patience_ends_the_run(monkeypatch, tmp_path):
+    _, rows = run(monkeypatch, tmp_path, "train.learning_rate=0", "train.patience=2", "train.epochs=9")
+    assert len(rows) == 3
+
+
+def test_the_plateau_schedule_lowers_the_rate(monkeypatch, tmp_path):
+    stuck = ["train.min_delta=9", "train.schedule=plateau", "train.plateau_patience=1", "train.patience=0"]
+    _, rows = run(monkeypatch, tmp_path, *stuck)
+    np.testing.assert_allclose(
+        [r["learning_rate"] / 0.05 for r in rows], [1, 1, 1, 0.1, 0.1, 0.01], rtol=1e-5
+    )
+
+
+def test_a_loss_that_is_not_finite_names_step_clips_and_checkpoint(monkeypatch, tmp_path):
+    with pytest.raises(
+        RunError, match=r"not finite at step \d+ \(epoch 1\) on the clips .*clip7.*no checkpoint yet"
+    ):
+        run(monkeypatch, tmp_path, objective=broken_for_clip_7)
+
+
+def test_validation_losses_are_means_over_clips(monkeypatch, tmp_path):
+    """Batches of 4 leave a last one of 1; it must count as one clip, not as a quarter of the loss."""
+    whole, _ = run(monkeypatch, tmp_path / "a", "train.epochs=1")
+    parts, _ = run(monkeypatch, tmp_path / "b", "train.epochs=1", "train.eval_batch_size=4")
+    assert parts["valid"]["loss"] == pytest.approx(whole["valid"]["loss"], rel=1e-5)
+
+
+def test_event_files_are_written(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "train.epochs=1", "train.tensorboard=true")
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_streaming_from_disk_trains_the_same_model(monkeypatch, tmp_path):
+    resident, _ = run(monkeypatch, tmp_path / "a", "train.epochs=2")
+    streamed, _ = run(monkeypatch, tmp_path / "b", "train.epochs=2", "data.resident=never")
+    assert streamed["test"]["mae"] == pytest.approx(resident["test"]["mae"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.monitor=mea", "'mae'"),
+        ("train.batch_size=0", "at least 1"),
+        ("train.learning_rate=-1", "not be negative"),
+        ("train.precision=float16", "bfloat16"),
+        ("train.devices=99", "there are"),
+        ("data.feature_norm=zscore", "zscore_train"),
+        ("model.name=tiy", "toy"),
+    ],
+)
+def test_settings_that_cannot_work_are_named_before_training(monkeypatch, tmp_path, override, words):
+    with pytest.raises(ConfigError, match=words):
+        run(monkeypatch, tmp_path, override)
+    # The folder is still free for the settings that were meant.
+    assert not (tmp_path / "config.json").exists()

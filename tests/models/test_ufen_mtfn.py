@@ -1,6 +1,7 @@
 """The whole model: against an independent version, and independent of padding and batch mates."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,10 @@ from msa_jax.models.outputs import Outputs
 from msa_jax.models.ufen_mtfn import PAIRS
 
 BLOCK = model_block("ufen_mtfn")
-MODEL = models.build(BLOCK, SPEC)
+MODEL: Any = models.build(BLOCK, SPEC)
 #: One convolution level, where gradients are compiled.
 SHALLOW_BLOCK = model_block("ufen_mtfn", "n_layers=1")
-SHALLOW = models.build(SHALLOW_BLOCK, SPEC)
+SHALLOW: Any = models.build(SHALLOW_BLOCK, SPEC)
 OBJECTIVE = models.objective(BLOCK, SPEC)
 
 
@@ -88,7 +89,7 @@ def test_a_clip_does_not_depend_on_its_batch_mates():
 @pytest.mark.parametrize("absent", ["text", "audio", "vision"])
 def test_a_modality_reaches_exactly_the_pairs_that_use_it(absent):
     batch = small_batch()
-    silent = batch.replace(values=batch.values | {absent: jnp.zeros_like(batch.values[absent])})
+    silent = batch.replace(values={**batch.values, absent: jnp.zeros_like(batch.values[absent])})
     before, after = (np.asarray(forward(params(), b).features["pairs"]) for b in (batch, silent))
     changed = np.abs(before - after).max((0, 2)) > 1e-6
     np.testing.assert_array_equal(changed, [absent in pair for pair in PAIRS])
@@ -97,7 +98,7 @@ def test_a_modality_reaches_exactly_the_pairs_that_use_it(absent):
 def test_a_whole_modality_may_be_missing():
     batch = small_batch()
     nothing = jnp.zeros_like(batch.mask["vision"])
-    outputs, grads = gradient(params(SHALLOW), batch.replace(mask=batch.mask | {"vision": nothing}))
+    outputs, grads = gradient(params(SHALLOW), batch.replace(mask={**batch.mask, "vision": nothing}))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((outputs, grads)))
     assert not np.asarray(outputs.features["vision"]).any()
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +88,7 @@ OTHERS = [
 SPLITS = ["fg_subnet=bigru qkv=per_group", "use_bigru=false attend_over=groups"]
 
 
-def ufen_run(words: str, steps: int, groups=()):
+def ufen_run(words: str, steps: int, groups=()) -> Any:
     """One modality's X_fus for three clips of 7, 2 and 0 steps, padded with NaN to ``steps``."""
     s = settings(model_block("ufen_mtfn", "d_model=4", "cross_heads=1", "ed_heads=1", *words.split()))
     x = np.full((3, steps, 5), np.nan, np.float32)
@@ -169,7 +170,7 @@ def test_scaled_tanh_keeps_scores_within_the_label_range():
 
 
 def test_dropout_follows_its_key():
-    model = models.build(model_block("ufen_mtfn", *BARE.split()), SPEC)
+    model: Any = models.build(model_block("ufen_mtfn", *BARE.split()), SPEC)
     params, batch = random_params(model), small_batch()
 
     @jax.jit

@@ -1,5 +1,7 @@
 """Attention and the encoder layer: PyTorch's numbers and gradients, masks, dropout."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,9 @@ from msa_jax.nn.transformer import EncoderLayer
 FILE = GoldenFile("attention")
 QUERY, KEY = (jnp.asarray(FILE[f"in/{n}"]).swapaxes(0, 1) for n in ("query", "key"))
 KEY_MASK, SELF_MASK = (jnp.asarray(~FILE[f"in/{n}_padding_mask"]) for n in ("key", "self"))
+
+ATTENTION: Any = MultiHeadAttention(2)
+LAYER: Any = EncoderLayer(2, 10)
 
 
 def attention_params(name: str) -> dict:
@@ -53,13 +58,13 @@ def run(params) -> tuple[dict, dict]:
     bias = causal_bias(6, 6)
 
     def attend(source, mask, bias=None):
-        out, kept = MultiHeadAttention(2).apply(
+        out, kept = ATTENTION.apply(
             {"params": params["mha"]}, QUERY, source, mask, bias, mutable=["intermediates"]
         )
         return out, jnp.mean(kept["intermediates"]["weights"][0], axis=1)
 
     def layer(mask=None, bias=None):
-        return EncoderLayer(2, 10).apply({"params": params["layer"]}, QUERY, mask, bias)
+        return LAYER.apply({"params": params["layer"]}, QUERY, mask, bias)
 
     cross, cross_weights = attend(KEY, KEY_MASK)
     own, own_weights = attend(QUERY, None)
@@ -112,7 +117,7 @@ def test_padding_keys_are_never_read():
     params = PARAMS["mha"]
 
     def loss(params, source, mask):
-        return jnp.sum(MultiHeadAttention(2).apply({"params": params}, QUERY, source, mask) ** 2)
+        return jnp.sum(ATTENTION.apply({"params": params}, QUERY, source, mask) ** 2)
 
     longer = jnp.pad(jnp.where(KEY_MASK[..., None], KEY, jnp.nan), ((0, 0), (0, 3), (0, 0)))
     longer_mask = jnp.pad(KEY_MASK, ((0, 0), (0, 3)))
@@ -125,14 +130,13 @@ def test_padding_keys_are_never_read():
 
 
 def test_no_real_key_gives_the_same_finite_answer_at_any_padding():
-    layer = MultiHeadAttention(2)
     params = {"params": PARAMS["mha"]}
     # Even weights over values that are all the value bias.
     p = PARAMS["mha"]
     expected = p["value"]["bias"] @ p["output"]["kernel"] + p["output"]["bias"]
     for steps in (1, 7):
         source = jnp.full((5, steps, 8), jnp.nan)
-        nothing = jax.jit(layer.apply)(params, QUERY, source, jnp.zeros((5, steps), bool))
+        nothing = jax.jit(ATTENTION.apply)(params, QUERY, source, jnp.zeros((5, steps), bool))
         np.testing.assert_allclose(nothing, np.broadcast_to(expected, nothing.shape), atol=1e-6)
 
 
@@ -141,7 +145,7 @@ def test_causal_bias_hides_the_future():
 
 
 def test_scores_stay_accurate_in_bfloat16():
-    run = jax.jit(lambda p, q, k: MultiHeadAttention(2).apply({"params": p}, q, k, KEY_MASK))
+    run = jax.jit(lambda p, q, k: ATTENTION.apply({"params": p}, q, k, KEY_MASK))
     half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), (PARAMS["mha"], QUERY, KEY))
     out = run(*half)
     assert out.dtype == jnp.bfloat16
@@ -158,7 +162,7 @@ def test_dropout_acts_on_the_weights():
     flat = {"kernel": jnp.zeros((4, 4)), "bias": jnp.zeros(4)}
     params = {"params": {"query": flat, "key": flat, "value": eye, "output": eye}}
     source = jnp.eye(4)[None]
-    layer = MultiHeadAttention(1, dropout=0.5)
+    layer: Any = MultiHeadAttention(1, dropout=0.5)
     out = layer.apply(params, jnp.zeros((1, 300, 4)), source, train=True, rngs={"dropout": jax.random.key(0)})
     assert set(np.unique(out)) == {0.0, 0.5}
     assert 0.4 < float(jnp.mean(out == 0)) < 0.6

@@ -1,6 +1,7 @@
 """Convolution, its masks, and the way back: worked numbers, and independence of padding."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ def prefix_mask(lengths, steps):
 
 def convolve(x, lengths, **settings):
     """With all weights 1 and no bias, each output is the sum over its window."""
-    layer = MaskedConv1D(1, use_bias=False, **settings)
+    layer: Any = MaskedConv1D(1, use_bias=False, **settings)
     kernel = jnp.ones((settings["kernel_size"], 1, 1))
     return layer.apply({"params": {"kernel": kernel}}, x, prefix_mask(lengths, x.shape[1]))
 
@@ -113,7 +114,7 @@ def test_a_ramp_comes_back_as_a_ramp(padding, stride):
     x = jnp.arange(20.0)[None, :, None]
     mask = jnp.ones((1, 20), bool)
     params = {"params": {"kernel": jnp.full((3, 1, 1), 1 / 3)}}
-    layer = MaskedConv1D(1, 3, stride, padding, use_bias=False)
+    layer: Any = MaskedConv1D(1, 3, stride, padding, use_bias=False)
     y, level = layer.apply(params, *layer.apply(params, x, mask))
     scale, offset = window_centre(3, stride, padding, layers=2)
     fine = upsample(y, level, 20, scale, offset)
@@ -123,7 +124,7 @@ def test_a_ramp_comes_back_as_a_ramp(padding, stride):
 def test_gradients_are_finite_with_nan_in_the_padding():
     x = jnp.full((2, 7, 3), jnp.nan).at[0, :4].set(1.0)
     mask = prefix_mask([4, 0], 7)
-    layer = MaskedConv1D(2, 3, stride=2)
+    layer: Any = MaskedConv1D(2, 3, stride=2)
     params = jax.jit(layer.init)(jax.random.key(0), x, mask)
 
     def loss(params, x):

@@ -1,5 +1,7 @@
 """Hashed bits are good enough for dropout and initial values; dropout itself."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ SHAPE = (8, 50, 64)
 SIZE = int(np.prod(SHAPE))
 
 
-def drop(x, key, rate=0.25):
+def drop(x, key, rate=0.25) -> Any:
     return Dropout(rate).apply({}, x, True, rngs={"dropout": key})
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -45,7 +46,7 @@ def init(module, *args):
 @pytest.mark.parametrize("over", OVER)
 def test_one_group_of_one_step_is_linear(over):
     groups = random_groups(1, 1)
-    block = GroupedHeadAttention(attend_over=over)
+    block: Any = GroupedHeadAttention(attend_over=over)
     variables = init(block, groups)
     p = variables["params"]
     expected = groups[:, 0] @ p["value"]["kernel"] @ p["output"]["kernel"] + p["output"]["bias"][None, None]

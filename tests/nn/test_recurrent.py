@@ -1,5 +1,7 @@
 """GRU and LSTM: PyTorch's numbers and gradients, and padding that never matters."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +42,7 @@ def halves(state):
     return jnp.stack(jnp.split(state, 2, axis=-1))
 
 
-def run(module: str, params, mask):
+def run(module: str, params, mask) -> dict[str, Any]:
     """Outputs and states in PyTorch's layout."""
     if module == "gru_bi":
         outputs, h = GRU(5, bidirectional=True).apply({"params": params}, X, mask)
@@ -48,6 +50,7 @@ def run(module: str, params, mask):
     if module == "lstm_bi":
         outputs, (h, c) = LSTM(5, bidirectional=True).apply({"params": params}, X, mask)
         return {"output": outputs, "h_n": halves(h), "c_n": halves(c)}
+    finals: Any
     outputs, finals = StackedLSTM(5, n_layers=2).apply({"params": params}, X, mask)
     return {
         "output": outputs,
@@ -56,7 +59,7 @@ def run(module: str, params, mask):
     }
 
 
-def run_cell(params):
+def run_cell(params) -> Any:
     state = (jnp.asarray(RNN["in/cell_h0"]), jnp.asarray(RNN["in/cell_c0"]))
     return LSTMCell(5).apply({"params": params}, state, X[:, 0])
 

@@ -1,5 +1,7 @@
 """Parts of transformers beside the encoder layer (tested with attention)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ def test_positions():
 
 def test_layer_norm_keeps_its_statistics_in_float32():
     x = 300 + jnp.arange(8.0)[None].astype(jnp.bfloat16)  # the squares' difference is lost in bfloat16
-    norm = layer_norm("norm")
+    norm: Any = layer_norm("norm")
     params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), norm.init(jax.random.key(0), x))
     out = norm.apply(params, x)
     assert out.dtype == jnp.bfloat16

@@ -8,8 +8,11 @@ from msa_jax.config import block
 
 
 def get_config(dataset: str):
-    """The model block; the paper uses one architecture on every data set."""
-    del dataset
+    """The model block; the paper uses one architecture on every data set.
+
+    On MOSI, d_model, dropout and the schedule are our choice on its validation split: as printed
+    (dropout 0.1, constant rate) the model fits its 1,284 clips too closely.
+    """
     model = block()
     model.name = "ufen_mtfn"
     model.task = "regression"  # all losses are MSE (eq. 17)
@@ -62,6 +65,8 @@ def get_config(dataset: str):
     model.loss_tasks = "TAV"  # Table 8: unimodal losses beside the two multimodal ones; "" for none
     model.unimodal_target = "multimodal"  # multimodal | own (data with T, A, V labels). Reading A11
     model.fusion_loss_weight = 1.0  # reading A10; 3: the two multimodal terms inside the sum over i
+    if dataset == "mosi":
+        model.update({"d_model": 64, "dropout": 0.3})
     return model
 
 
@@ -73,7 +78,8 @@ def train_settings(dataset: str) -> dict:
         "sims": (5e-3, 16, 50),
     }
     rate, batch_size, epochs = rows.get(dataset, rows["sims"])
-    return {"learning_rate": rate, "batch_size": batch_size, "epochs": epochs, "patience": 8}
+    train = {"learning_rate": rate, "batch_size": batch_size, "epochs": epochs, "patience": 8}
+    return train | ({"schedule": "cosine"} if dataset == "mosi" else {})
 
 
 #: For trying things out: small widths.

@@ -30,7 +30,7 @@ def train_with(processes):
     ]
     found = {}
     for worker in workers:
-        out, err = worker.communicate(timeout=240)
+        out, err = worker.communicate(timeout=900)
         assert worker.returncode == 0, err[-3000:]
         for line in out.splitlines():
             if line.startswith("RESULT"):

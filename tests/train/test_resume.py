@@ -27,6 +27,7 @@ def start(workdir, *overrides):
         f"--config.train.epochs={EPOCHS}",
         "--config.train.patience=0",
         "--config.train.checkpoint_steps=2",
+        "--config.data.buckets=1",
     ]
     environment = {**os.environ, "XLA_FLAGS": ""}
     return subprocess.Popen(
@@ -40,7 +41,7 @@ def start(workdir, *overrides):
 
 
 def finish(process):
-    out, _ = process.communicate(timeout=240)
+    out, _ = process.communicate(timeout=900)
     return process.returncode, out
 
 

@@ -7,7 +7,7 @@ fusion network (MTFN) lets each modality query each other one, predicts Y_m from
 pairs, passes them through an encoder-decoder, and predicts Y_m', the final score. All five
 predictions are trained at once.
 
-Where the paper leaves a choice open, `configs/models/ufen_mtfn.py` names the readings A1 to A17.
+Where the paper leaves a choice open, `configs/models/ufen_mtfn.py` names our reading.
 """
 
 import dataclasses
@@ -288,10 +288,7 @@ class UfenMtfn(nn.Module):
     def _tokens(self, sequences: dict[str, jax.Array], masks: dict[str, jax.Array], train: bool) -> jax.Array:
         """C [B, 6, d]: CA_ij = LN(MhAtt(Z_i, Z_j)) (eq. 12), pooled over the query's steps."""
         s = self.s
-        z = {
-            m: jnp.where(masks[m][..., None], Dense(s.d_model, name=f"map_{m}")(sequences[m]), 0)
-            for m in MODALITIES
-        }
+        z = {m: Dense(s.d_model, name=f"map_{m}")(sequences[m]) for m in MODALITIES}
         if not s.use_cross_attention:
             return jnp.stack([self._pool(z[m], masks[m], m) for m in MODALITIES], axis=1)
         tokens = []
@@ -391,8 +388,7 @@ def objective(model: Config, spec: DatasetSpec) -> Callable[[Outputs, Batch, Any
         if s.use_encoder_decoder:
             factors["fusion"] = s.fusion_loss_weight
 
-    def loss_of(outputs: Outputs, batch: Batch, memory: Any) -> tuple[jax.Array, dict]:
-        del memory
+    def loss_of(outputs: Outputs, batch: Batch, _memory: Any) -> tuple[jax.Array, dict]:
         total = jnp.maximum(jnp.sum(batch.weight), 1)
         parts = {}
         for task in factors:

@@ -213,7 +213,7 @@ def test_published_sizes_build_and_have_the_expected_parameters(dataset):
     )
     widths = {name: record.width for name, record in spec.modalities.items()}
     total = sum(x.size for x in jax.tree.leaves(variables))
-    assert total == parameters_by_hand(widths, d=128, layers=2, kernel=3)
+    assert total == parameters_by_hand(widths, config.model.d_model, layers=2, kernel=3)
     assert outputs.predictions["M"].shape == (3,)
 
 

@@ -14,7 +14,7 @@ CONFIG = str(__import__("pathlib").Path(__file__).resolve().parents[2] / "config
 
 def train_block(**changes):
     train = load(CONFIG).train.copy_and_resolve_references()
-    plain = {"clip_norm": 0.0, "learning_rate": 0.1, "epochs": 10}
+    plain = {"clip_norm": 0.0, "learning_rate": 0.1, "epochs": 10, "schedule": "constant"}
     with train.unlocked():
         train.update(plain | changes)
     return train

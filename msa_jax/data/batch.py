@@ -37,8 +37,9 @@ def example_batch(spec: DatasetSpec, rows: int, shape: tuple[int, int, int] | No
       rows: B.
       shape: steps of text, audio, vision; None takes the data set's own lengths.
     """
-    shape = shape or tuple(m.length for m in spec.modalities.values())  # type: ignore[assignment]
-    steps = dict(zip(spec.modalities, shape, strict=True))  # type: ignore[arg-type]
+    steps: dict[str, int] = {name: modality.length for name, modality in spec.modalities.items()}
+    if shape is not None:
+        steps = dict(zip(tuple(steps), shape, strict=True))
     return Batch(
         values={m: jnp.zeros((rows, steps[m], spec.modalities[m].width), jnp.float32) for m in steps},
         mask={m: jnp.ones((rows, steps[m]), bool) for m in steps},

@@ -19,8 +19,8 @@ def load_dataset(data: Config) -> Dataset:
     """
     require_choice("data.source", data.source, ("file", "synthetic"))
     if data.source == "synthetic":
-        counts = dict(zip(SPLITS, data.synthetic.counts, strict=True))
-        lengths = dict(zip(MODALITIES, data.synthetic.lengths, strict=True))
+        counts: dict[str, int] = dict(zip(SPLITS, data.synthetic.counts, strict=True))
+        lengths: dict[str, int] = dict(zip(MODALITIES, data.synthetic.lengths, strict=True))
         return synthetic.generate(data.synthetic.seed, counts, lengths=lengths)
     groups = {m: dict(g) for m, g in data.groups.items()}
     hints = Hints(data.name, data.metrics, tuple(data.label_range), groups)

@@ -88,7 +88,9 @@ def train_block() -> Config:
     train.min_delta = 0.0  # smallest change that counts as better
     train.patience = 8  # epochs without improvement before stopping; 0: never
     train.precision = "float32"  # float32 | bfloat16: arithmetic of the model; parameters stay float32
-    train.chunk_steps = 8  # steps per program on the device
+    # Steps per program on the device. 0: 8, but 1 on a CPU, where XLA runs what is inside a loop on
+    # a single core and a call costs little.
+    train.chunk_steps = 0
     train.checkpoint_steps = 0  # extra checkpoints inside an epoch; 0: only at its end
     train.devices = 0  # 0: all
     train.tensorboard = False  # also write event files (needs the [tensorboard] extra)

@@ -68,11 +68,11 @@ def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh:
 def check_train_block(train: Config) -> None:
     """Raises ConfigError for numbers that no training can use."""
     require_choice("train.precision", train.precision, tuple(PRECISIONS))
-    for key in ("epochs", "batch_size", "eval_batch_size", "accumulate", "chunk_steps"):
+    for key in ("epochs", "batch_size", "eval_batch_size", "accumulate"):
         if train[key] < 1:
             raise ConfigError(f"train.{key}={train[key]} must be at least 1.")
     not_negative = ("learning_rate", "weight_decay", "clip_norm", "clip_value", "warmup_epochs", "patience")
-    for key in (*not_negative, "devices", "checkpoint_steps"):
+    for key in (*not_negative, "devices", "checkpoint_steps", "chunk_steps"):
         if train[key] < 0:
             raise ConfigError(f"train.{key}={train[key]} must not be negative.")
 
@@ -95,7 +95,8 @@ def build(config: Config, dataset: Dataset) -> Setup:
     lengths = {name: clip_lengths(split) for name, split in dataset.splits.items()}
     shapes = bucket_shapes(np.concatenate(list(lengths.values())), data.buckets)
     devices = mesh.devices.size
-    train_plan = Plan(lengths["train"], shapes, train.batch_size, train.chunk_steps, devices)
+    chunk_steps = train.chunk_steps or (1 if jax.default_backend() == "cpu" else 8)
+    train_plan = Plan(lengths["train"], shapes, train.batch_size, chunk_steps, devices)
     eval_plans = {name: Plan(n, shapes, train.eval_batch_size, 1, devices) for name, n in lengths.items()}
     learner = build_learner(config, dataset.spec, train_plan.steps(), mesh)
     example = example_batch(dataset.spec, 1, shapes[0])

@@ -127,13 +127,16 @@ class Programs:
             return state, {**scalars, "weight": batch.weight.sum()}
 
         first = jax.tree.map(lambda x: x[0], items)
+        count = jax.tree.leaves(items)[0].shape[0]
+        if count == 1:
+            state, scalars = run(state, first)
+            return state, jax.tree.map(lambda x: x[None], scalars)
         idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(run, state, first)[1])
 
         def body(state, numbered):
             number, item = numbered
             return jax.lax.cond(number < steps, run, lambda s, _: (s, idle), state, item)
 
-        count = jax.tree.leaves(items)[0].shape[0]
         return jax.lax.scan(body, state, (jnp.arange(count), items))
 
     def predict_chunk(self, state: TrainState, table: Table | None, items: Any, *, shape: Shape):

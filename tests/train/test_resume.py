@@ -28,6 +28,7 @@ def start(workdir, *overrides):
         "--config.train.patience=0",
         "--config.train.checkpoint_steps=2",
         "--config.data.buckets=1",
+        "--config.train.chunk_steps=2",
     ]
     environment = {**os.environ, "XLA_FLAGS": ""}
     return subprocess.Popen(

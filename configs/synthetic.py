@@ -20,6 +20,6 @@ def get_config(argument: str = ""):
     config = common.build(data, argument)
     config.train.learning_rate = 1e-3  # 5e-3, as on CH-SIMS, does not learn here
     if "tiny" not in argument:
-        config.train.update({"batch_size": 32, "epochs": 6})
+        config.train.update({"batch_size": 32, "epochs": 5})
         config.model.update({"d_model": 64, "dropout": 0.3})
     return config

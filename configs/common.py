@@ -2,12 +2,13 @@
 
 from types import ModuleType
 
-from configs.models import ufen_mtfn
+from configs.models import lf_dnn, ufen_mtfn
 from msa_jax.config import Config, block
 from msa_jax.errors import ConfigError, nearest
 
-#: One block per model; each offers get_config(dataset) and train_settings(dataset).
-MODEL_BLOCKS: dict[str, ModuleType] = {"ufen_mtfn": ufen_mtfn}
+#: One block per model; each offers get_config(dataset), train_settings(dataset), and in DATA and TINY
+#: what it changes in the data block, and the small widths of the ``tiny`` variant.
+MODEL_BLOCKS: dict[str, ModuleType] = {"ufen_mtfn": ufen_mtfn, "lf_dnn": lf_dnn}
 #: What may stand after the colon beside the model's name, as key=value.
 ARGUMENT_KEYS = ("fg", "task")
 
@@ -54,6 +55,9 @@ def data_block(name: str) -> Config:
     data.groups = block({"text": {}, "audio": {}, "vision": {}})  # name -> "first-last,..." columns
     # none | zscore_train | zscore_group. Cai et al. 2025 mention no scaling (reading A18).
     data.feature_norm = "none"
+    # none | mean (audio and vision are one vector per clip) | align (averaged down to the text's
+    # steps) | mean_align (align; under compat the mean, repeated, as the MMSA toolkit feeds MFN)
+    data.reduce = "none"
     data.buckets = 3  # padded shapes in use; 1 pads every batch to the longest clip
     data.group_by_length = True  # batches of clips of like length; false: any clips together
     data.resident = "auto"  # auto | always | never: keep the features on the device
@@ -103,6 +107,7 @@ def build(data: Config, argument: str) -> Config:
     model = MODEL_BLOCKS[name]
     config = block({"data": data, "model": model.get_config(data.name), "train": train_block()})
     config.train.update(model.train_settings(data.name))
+    config.data.update(model.DATA)
     config.model.update(pairs)
     if tiny:
         config.model.update(model.TINY)

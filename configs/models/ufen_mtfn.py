@@ -82,5 +82,7 @@ def train_settings(dataset: str) -> dict:
     return train | ({"schedule": "cosine"} if dataset == "mosi" else {})
 
 
+#: Nothing changes in the data block: every step is read.
+DATA = {}
 #: For trying things out: small widths.
 TINY = {"d_model": 16, "cross_heads": 2, "ed_heads": 2}

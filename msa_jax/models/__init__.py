@@ -8,7 +8,7 @@ import flax.linen as nn
 from msa_jax.config import Config
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError, nearest
-from msa_jax.models import ufen_mtfn
+from msa_jax.models import lf_dnn, ufen_mtfn
 
 
 class ModelEntry(NamedTuple):
@@ -25,6 +25,7 @@ class ModelEntry(NamedTuple):
 
 MODELS: dict[str, ModelEntry] = {
     "ufen_mtfn": ModelEntry(ufen_mtfn.build, ufen_mtfn.objective),
+    "lf_dnn": ModelEntry(lf_dnn.build, lf_dnn.objective),
 }
 
 

@@ -27,7 +27,7 @@ from msa_jax.models.outputs import Outputs
 from msa_jax.nn.attention import MultiHeadAttention
 from msa_jax.nn.conv import MaskedConv1D, upsample, window_centre
 from msa_jax.nn.dropout import Dropout
-from msa_jax.nn.fine_grained import FineGrained, split_modalities
+from msa_jax.nn.fine_grained import ATTEND_OVER_CHOICES, QKV_CHOICES, Columns, FineGrained, split_columns
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.pooling import AttentionPooling, last_step, masked_max, masked_mean
 from msa_jax.nn.recurrent import GRU
@@ -48,8 +48,8 @@ CHOICES = {
     "task": ("regression",),
     "frontend": ("fine_grained", "concat"),
     "fg_subnet": ("dense", "bigru"),
-    "qkv": ("shared", "per_group"),
-    "attend_over": ("time", "groups"),
+    "qkv": QKV_CHOICES,
+    "attend_over": ATTEND_OVER_CHOICES,
     "conv_topology": ("cascade", "parallel"),
     "padding": ("same", "valid"),
     "upsample": ("linear", "nearest", "dense"),
@@ -154,7 +154,7 @@ class Ufen(nn.Module):
     """
 
     s: Settings
-    groups: tuple[tuple[int, ...], ...] = ()
+    groups: Columns = ()
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
@@ -242,7 +242,7 @@ class UfenMtfn(nn.Module):
     """
 
     s: Settings
-    groups: tuple[tuple[str, tuple[tuple[int, ...], ...]], ...]
+    groups: tuple[tuple[str, Columns], ...]
     label_range: tuple[float, float]
 
     @nn.compact
@@ -359,9 +359,7 @@ def build(model: Config, spec: DatasetSpec) -> UfenMtfn:
       ConfigError: for values that are unknown or do not go together.
     """
     s = settings(model)
-    split = split_modalities(s.fg, spec)
-    groups = tuple((m, tuple(map(tuple, spec.modalities[m].group_slices()))) for m in split)
-    return UfenMtfn(s, groups, tuple(map(float, spec.label_range)))  # type: ignore[arg-type]
+    return UfenMtfn(s, split_columns(s.fg, spec), tuple(map(float, spec.label_range)))  # type: ignore[arg-type]
 
 
 def objective(model: Config, spec: DatasetSpec) -> Callable[[Outputs, Batch, Any], tuple[jax.Array, dict]]:

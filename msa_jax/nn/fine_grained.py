@@ -20,8 +20,13 @@ from msa_jax.errors import ConfigError
 from msa_jax.nn.attention import attention_weights
 from msa_jax.nn.initializers import Dense, symmetric_uniform
 
+#: The columns of each group of a modality that is split.
+Columns = tuple[tuple[int, ...], ...]
 #: Values of ``model.fg``: which modalities are split (Zheng et al. 2024, Table 8).
 FG_CHOICES = ("none", "both", "audio", "vision")
+#: Values of ``model.qkv`` and ``model.attend_over``, see :class:`GroupedHeadAttention`.
+QKV_CHOICES = ("shared", "per_group")
+ATTEND_OVER_CHOICES = ("time", "groups")
 
 
 def split_modalities(fg: str, spec: DatasetSpec) -> tuple[str, ...]:
@@ -45,6 +50,17 @@ def split_modalities(fg: str, spec: DatasetSpec) -> tuple[str, ...]:
             f"{', '.join(have) or 'none'}); name its columns under data.groups or set model.fg=none."
         )
     return grouped
+
+
+def split_columns(fg: str, spec: DatasetSpec) -> tuple[tuple[str, Columns], ...]:
+    """The split modalities with their column groups, as hashable module attributes.
+
+    Raises:
+      ConfigError: as :func:`split_modalities`.
+    """
+    return tuple(
+        (m, tuple(map(tuple, spec.modalities[m].group_slices()))) for m in split_modalities(fg, spec)
+    )
 
 
 class GroupedHeadAttention(nn.Module):
@@ -106,7 +122,7 @@ class FineGrained(nn.Module):
       attend_over: see :class:`GroupedHeadAttention`.
     """
 
-    columns: tuple[tuple[int, ...], ...]
+    columns: Columns
     make_subnet: Callable[..., nn.Module]
     qkv: str = "shared"
     attend_over: str = "time"

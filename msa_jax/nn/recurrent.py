@@ -71,15 +71,19 @@ def gru_step(state: State, projected: jax.Array, weights: Weights) -> State:
 
 def lstm_step(state: State, projected: jax.Array, weights: Weights) -> State:
     """One LSTM step. ``projected`` [B, 4H] is the input's part, ``x @ kernel_ih + bias_ih``."""
-    h, c = state
-    gates = projected + _affine(h, weights.kernel_hh, weights.bias_hh)
+    return lstm_gates(state, projected + _affine(state[0], weights.kernel_hh, weights.bias_hh))
+
+
+def lstm_gates(state: State, gates: jax.Array) -> State:
+    """The state after a step, from the four gates' sums [B, 4H]."""
+    _, c = state
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
     return nn.sigmoid(o) * jnp.tanh(c), c
 
 
-class LSTMCell(nn.Module):
-    """An LSTM for models that step by themselves.
+class LSTMInput(nn.Module):
+    """The part of an LSTM that does not wait for its state: one matrix product for all steps.
 
     Attributes:
       hidden: H.
@@ -88,10 +92,29 @@ class LSTMCell(nn.Module):
     hidden: int
 
     @nn.compact
-    def __call__(self, state: State, x: jax.Array) -> State:
-        """The state (h, c), each [B, H], after one more input x [B, D]."""
-        weights = _declare(self, x.shape[-1], self.hidden, gates=4)
-        return lstm_step(state, _affine(x, weights.kernel_ih, weights.bias_ih), weights)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., D] to [..., 4H], what :class:`LSTMStep` adds to the state's part."""
+        init = symmetric_uniform(self.hidden**-0.5)
+        kernel = self.param("kernel", init, (x.shape[-1], 4 * self.hidden))
+        return _affine(x, kernel, self.param("bias", init, (4 * self.hidden,)))
+
+
+class LSTMStep(nn.Module):
+    """The recurrent part of an LSTM, for models that step by themselves.
+
+    Attributes:
+      hidden: H.
+    """
+
+    hidden: int
+
+    @nn.compact
+    def __call__(self, state: State, projected: jax.Array) -> State:
+        """The state (h, c), each [B, H], after a step whose input :class:`LSTMInput` projected."""
+        init = symmetric_uniform(self.hidden**-0.5)
+        kernel = self.param("kernel", init, (self.hidden, 4 * self.hidden))
+        bias = self.param("bias", init, (4 * self.hidden,))
+        return lstm_gates(state, projected + _affine(state[0], kernel, bias))
 
 
 def _project(x: jax.Array, directions: list[Weights]) -> list[jax.Array]:

@@ -1,0 +1,22 @@
+"""What the blocks of all baselines have in common."""
+
+from msa_jax.config import Config, block
+
+
+def baseline(name: str) -> Config:
+    """The model block of a baseline, before its own numbers."""
+    model = block()
+    model.name = name
+    model.task = "regression"  # regression | classification (negative, neutral, positive)
+    # none | both | audio | vision: modalities split into column groups (Zheng et al. 2024, Table 8)
+    model.fg = "none"
+    model.qkv = "shared"  # shared (parameter counts of Zheng et al.) | per_group (their equations)
+    model.attend_over = "time"  # time (their eq. 7) | groups
+    model.compat = False  # True: the public code's arithmetic, quirks included (see the model's file)
+    return model
+
+
+def peer_train(batch_size: int, learning_rate: float, weight_decay: float = 0.0, **more) -> dict:
+    """The training protocol of the MMSA toolkit: Adam, no clipping, the epoch of least validation loss."""
+    train = {"batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay}
+    return train | {"epochs": 100, "patience": 8, "monitor": "loss", "clip_norm": 0.0} | more

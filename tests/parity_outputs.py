@@ -1,0 +1,23 @@
+"""Where each output of a golden file stands among our models' features, and in which layout."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Take = Callable[[Mapping[str, Any]], Any]
+
+
+def _feature(name: str) -> Take:
+    return lambda features: features[name]
+
+
+_FOUR = {
+    "Feature_t": _feature("text"),
+    "Feature_a": _feature("audio"),
+    "Feature_v": _feature("vision"),
+    "Feature_f": _feature("fusion"),
+}
+
+#: model -> golden output -> how to read it from Outputs.features.
+OUTPUTS: dict[str, dict[str, Take]] = {
+    "lf_dnn": _FOUR,
+}

@@ -2,13 +2,22 @@
 
 from types import ModuleType
 
-from configs.models import lf_dnn, ufen_mtfn
+from configs.models import ef_lstm, lf_dnn, lmf, mlf_dnn, mlmf, mtfn, tfn, ufen_mtfn
 from msa_jax.config import Config, block
 from msa_jax.errors import ConfigError, nearest
 
 #: One block per model; each offers get_config(dataset), train_settings(dataset), and in DATA and TINY
 #: what it changes in the data block, and the small widths of the ``tiny`` variant.
-MODEL_BLOCKS: dict[str, ModuleType] = {"ufen_mtfn": ufen_mtfn, "lf_dnn": lf_dnn}
+MODEL_BLOCKS: dict[str, ModuleType] = {
+    "ufen_mtfn": ufen_mtfn,
+    "ef_lstm": ef_lstm,
+    "lf_dnn": lf_dnn,
+    "tfn": tfn,
+    "lmf": lmf,
+    "mlf_dnn": mlf_dnn,
+    "mtfn": mtfn,
+    "mlmf": mlmf,
+}
 #: What may stand after the colon beside the model's name, as key=value.
 ARGUMENT_KEYS = ("fg", "task")
 
@@ -97,6 +106,9 @@ def train_block() -> Config:
     train.chunk_steps = 0
     train.checkpoint_steps = 0  # extra checkpoints inside an epoch; 0: only at its end
     train.devices = 0  # 0: all
+    # Parameters with settings of their own, by path: {name: {"paths": "unimodal/text/*",
+    # "learning_rate": ..., "weight_decay": ...}}. The first group that matches counts.
+    train.groups = block({})
     train.tensorboard = False  # also write event files (needs the [tensorboard] extra)
     return train
 

@@ -31,7 +31,7 @@ def model_block(meta: dict[str, Any]) -> configuration.Config:
         if key.endswith("dropout"):
             block[key] = 0.0
     with block.ignore_type():
-        block.update({**settings, "compat": True})
+        block.update_from_flattened_dict({**settings, "compat": True})
     return block
 
 

@@ -19,5 +19,11 @@ _FOUR = {
 
 #: model -> golden output -> how to read it from Outputs.features.
 OUTPUTS: dict[str, dict[str, Take]] = {
+    "ef_lstm": {"normed": _feature("normed")},
     "lf_dnn": _FOUR,
+    "tfn": _FOUR | {"Feature_f": _feature("tensor")},
+    "lmf": _FOUR,
+    "mlf_dnn": _FOUR,
+    "mtfn": _FOUR | {"Feature_f": _feature("tensor")},
+    "mlmf": _FOUR,
 }

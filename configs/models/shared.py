@@ -20,3 +20,14 @@ def peer_train(batch_size: int, learning_rate: float, weight_decay: float = 0.0,
     """The training protocol of the MMSA toolkit: Adam, no clipping, the epoch of least validation loss."""
     train = {"batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay}
     return train | {"epochs": 100, "patience": 8, "monitor": "loss", "clip_norm": 0.0} | more
+
+
+def task_weights(m: float, t: float, a: float, v: float) -> Config:
+    """Factors of the tasks' losses: the clip's score, and text, audio and vision alone."""
+    return block({"M": m, "T": t, "A": a, "V": v})
+
+
+def unimodal_decay(text: float, audio: float, vision: float) -> dict[str, dict]:
+    """Optimiser groups: the weight decay of each unimodal network."""
+    decay = {"text": text, "audio": audio, "vision": vision}
+    return {m: {"paths": f"unimodal/{m}/*", "weight_decay": value} for m, value in decay.items()}

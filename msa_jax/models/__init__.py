@@ -8,7 +8,11 @@ import flax.linen as nn
 from msa_jax.config import Config
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError, nearest
-from msa_jax.models import lf_dnn, ufen_mtfn
+from msa_jax.models import ef_lstm, lf_dnn, lmf, mlf_dnn, mlmf, mtfn, tfn, ufen_mtfn
+
+
+def _none(_model: Config) -> tuple[str, ...]:
+    return ()
 
 
 class ModelEntry(NamedTuple):
@@ -17,15 +21,23 @@ class ModelEntry(NamedTuple):
     Attributes:
       build: gives the Linen module.
       objective: gives ``(outputs, batch, memory) -> (loss, parts)``.
+      frozen: gives the paths of parameters (patterns as in a shell) that are not trained.
     """
 
     build: Callable[[Config, DatasetSpec], nn.Module]
     objective: Callable[[Config, DatasetSpec], Callable[..., Any]]
+    frozen: Callable[[Config], tuple[str, ...]] = _none
 
 
 MODELS: dict[str, ModelEntry] = {
     "ufen_mtfn": ModelEntry(ufen_mtfn.build, ufen_mtfn.objective),
+    "ef_lstm": ModelEntry(ef_lstm.build, ef_lstm.objective),
     "lf_dnn": ModelEntry(lf_dnn.build, lf_dnn.objective),
+    "tfn": ModelEntry(tfn.build, tfn.objective),
+    "lmf": ModelEntry(lmf.build, lmf.objective, lmf.frozen),
+    "mlf_dnn": ModelEntry(mlf_dnn.build, mlf_dnn.objective),
+    "mtfn": ModelEntry(mtfn.build, mtfn.objective),
+    "mlmf": ModelEntry(mlmf.build, mlmf.objective, mlmf.frozen),
 }
 
 
@@ -53,3 +65,8 @@ def objective(model: Config, spec: DatasetSpec) -> Callable[..., Any]:
       ConfigError: for an unknown name, or values that the model cannot use.
     """
     return _entry(model.name).objective(model, spec)
+
+
+def frozen(model: Config) -> tuple[str, ...]:
+    """Paths of parameters (patterns as in a shell) that the model named ``model.name`` does not train."""
+    return _entry(model.name).frozen(model)

@@ -24,8 +24,8 @@ from msa_jax.nn.subnets import ClipSubnet, PostFusion, TextSubnet
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The model block of a configuration; `configs/models/lf_dnn.py` explains every key."""
+class UnimodalSettings:
+    """What the unimodal networks need of the model block of a configuration."""
 
     fg: str
     qkv: str
@@ -35,9 +35,15 @@ class Settings:
     audio_hidden: int
     vision_hidden: int
     text_out: int
-    post_fusion_dim: int
     audio_dropout: float
     vision_dropout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(UnimodalSettings):
+    """The model block of a configuration; `configs/models/lf_dnn.py` explains every key."""
+
+    post_fusion_dim: int
     post_dropout: float
 
 
@@ -45,11 +51,11 @@ class UnimodalFeatures(nn.Module):
     """The three unimodal networks, which TFN and LMF share.
 
     Attributes:
-      s: settings with the widths and rates of :class:`Settings`.
+      s: their settings.
       columns: per split modality, (name, its column groups).
     """
 
-    s: Settings
+    s: UnimodalSettings
     columns: tuple[tuple[str, Columns], ...]
 
     @nn.compact

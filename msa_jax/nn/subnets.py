@@ -1,4 +1,4 @@
-"""The unimodal sub-networks of the tensor-fusion family (LF-DNN, TFN, LMF and their multi-task forms)."""
+"""Unimodal sub-networks and heads that several models share."""
 
 import functools
 
@@ -11,6 +11,22 @@ from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.recurrent import LSTM
+
+
+class DenseSubnet(nn.Module):
+    """One Dense layer, step by step.
+
+    Attributes:
+      features: width of the result.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Takes x [B, T, D] to [B, T, features]; the mask [B, T] stays."""
+        del train
+        return Dense(self.features, name="dense")(x), mask
 
 
 class MlpSubnet(nn.Module):

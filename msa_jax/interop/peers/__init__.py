@@ -4,5 +4,11 @@ from msa_jax.interop.layers import PeerModel
 from msa_jax.interop.peers import fusion
 
 PEERS: dict[str, PeerModel] = {
+    "ef_lstm": fusion.EF_LSTM,
     "lf_dnn": fusion.LF_DNN,
+    "tfn": fusion.TFN,
+    "lmf": fusion.LMF,
+    "mlf_dnn": fusion.MLF_DNN,
+    "mtfn": fusion.MTFN,
+    "mlmf": fusion.MLMF,
 }

@@ -1,0 +1,104 @@
+"""LMF: low-rank tensor fusion (Liu et al. 2018), as in the MMSA toolkit.
+
+What TFN reads from the full tensor of products is approximated by a sum of R elementwise products:
+each unimodal vector, with a 1 in front, is projected by R factors, the projections of the three
+modalities are multiplied, and the R results are weighted and added up.
+
+``compat=True`` restores what the public code does otherwise: the fusion weights and bias are never
+trained (they are in no group of its optimiser), audio and vision are averaged over the padding too
+(data.reduce sees to it), and the LSTM reads the text's padding.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msa_jax.config import Config
+from msa_jax.data.batch import Batch
+from msa_jax.data.spec import DatasetSpec
+from msa_jax.models import objectives
+from msa_jax.models.lf_dnn import UnimodalFeatures, UnimodalSettings
+from msa_jax.models.outputs import Outputs
+from msa_jax.models.settings import n_outputs, read_settings, scores
+from msa_jax.models.tfn import ORDER, with_one
+from msa_jax.nn.fine_grained import Columns, split_columns
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(UnimodalSettings):
+    """The model block of a configuration; `configs/models/lmf.py` explains every key."""
+
+    rank: int
+
+
+#: Xavier's normal distribution with PyTorch's reading of a tensor (R, D, C): D * C in, R * C out.
+FACTOR_INIT = nn.initializers.variance_scaling(1.0, "fan_avg", "normal", in_axis=1, out_axis=0)
+
+
+class LowRankFusion(nn.Module):
+    """The weighted sum of R products of projections, which MLMF shares.
+
+    Attributes:
+      rank: R.
+      n_outputs: 1, or the number of classes.
+    """
+
+    rank: int
+    n_outputs: int
+
+    @nn.compact
+    def __call__(self, features: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """[B, D] per modality to [B, n_outputs] and the products [B, R * n_outputs] beneath it."""
+        projected = []
+        for m in ORDER:
+            x = with_one(features[m])
+            shape = (self.rank, x.shape[1], self.n_outputs)
+            projected.append(jnp.einsum("bd,rdc->brc", x, self.param(f"{m}_factor", FACTOR_INIT, shape)))
+        product = projected[0] * projected[1] * projected[2]
+        weights = self.param("weights", nn.initializers.xavier_normal(), (1, self.rank))
+        bias = self.param("bias", nn.initializers.zeros, (1, self.n_outputs))
+        y = jnp.einsum("r,brc->bc", weights[0], product)
+        return y + jnp.broadcast_to(bias, y.shape), product.reshape(product.shape[0], -1)
+
+
+class Lmf(nn.Module):
+    """The whole model.
+
+    Attributes:
+      s: the settings.
+      columns: per split modality, (name, its column groups).
+      n_outputs: 1, or the number of classes.
+    """
+
+    s: Settings
+    columns: tuple[tuple[str, Columns], ...]
+    n_outputs: int
+
+    @nn.compact
+    def __call__(self, batch: Batch, train: bool = False) -> Outputs:
+        """Scores a batch: "M" [B] (logits [B, C]); features "text", "audio", "vision", "fusion"."""
+        features = UnimodalFeatures(self.s, self.columns, name="unimodal")(batch, train)
+        y, fusion = LowRankFusion(self.s.rank, self.n_outputs, name="fusion")(features)
+        return Outputs({"M": scores(y)}, {**features, "fusion": fusion})
+
+
+def build(model: Config, spec: DatasetSpec) -> Lmf:
+    """The module for a model block and a data set.
+
+    Raises:
+      ConfigError: for values that are unknown or do not go together.
+    """
+    return Lmf(read_settings(Settings, model), split_columns(model.fg, spec), n_outputs(model))
+
+
+def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
+    """Mean absolute error; cross-entropy for classification."""
+    del spec
+    return objectives.summed(model, {"M": 1.0})
+
+
+def frozen(model: Config) -> tuple[str, ...]:
+    """Paths of parameters that compat leaves untrained."""
+    return ("fusion/weights", "fusion/bias") if model.compat else ()

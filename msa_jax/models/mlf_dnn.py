@@ -1,0 +1,69 @@
+"""MLF-DNN: LF-DNN with a head per modality (Yu et al. 2020), as in the MMSA toolkit.
+
+The three unimodal vectors are joined and read as in LF-DNN; each is also read by a head of its own,
+which is trained on that modality's own label.
+
+``compat=True`` restores what the public code does otherwise: audio and vision are averaged
+over the padding too (data.reduce sees to it), and the LSTM reads the text's padding.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from msa_jax.config import Config
+from msa_jax.data.batch import Batch
+from msa_jax.data.spec import DatasetSpec
+from msa_jax.models import multi_task, objectives
+from msa_jax.models.lf_dnn import UnimodalFeatures
+from msa_jax.models.outputs import Outputs
+from msa_jax.models.settings import n_outputs, read_settings, scores
+from msa_jax.nn.fine_grained import Columns, split_columns
+from msa_jax.nn.subnets import PostFusion
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(multi_task.HeadSettings):
+    """The model block of a configuration; `configs/models/mlf_dnn.py` explains every key."""
+
+    post_fusion_dim: int
+    post_dropout: float
+
+
+class MlfDnn(nn.Module):
+    """The whole model.
+
+    Attributes:
+      s: the settings.
+      columns: per split modality, (name, its column groups).
+      n_outputs: 1, or the number of classes.
+    """
+
+    s: Settings
+    columns: tuple[tuple[str, Columns], ...]
+    n_outputs: int
+
+    @nn.compact
+    def __call__(self, batch: Batch, train: bool = False) -> Outputs:
+        """Scores a batch: "M", "T", "A", "V" [B] (logits [B, C]); features as LF-DNN's."""
+        s = self.s
+        features = UnimodalFeatures(s, self.columns, name="unimodal")(batch, train)
+        predictions = multi_task.UnimodalHeads(s, self.n_outputs, name="heads")(features, train)
+        fusion = jnp.concatenate([features[m] for m in ("audio", "vision", "text")], axis=-1)
+        y = PostFusion(s.post_fusion_dim, self.n_outputs, s.post_dropout, name="post_fusion")(fusion, train)
+        return Outputs({"M": scores(y), **predictions}, {**features, "fusion": fusion})
+
+
+def build(model: Config, spec: DatasetSpec) -> MlfDnn:
+    """The module for a model block and a data set.
+
+    Raises:
+      ConfigError: for values that are unknown or do not go together.
+    """
+    return MlfDnn(read_settings(Settings, model), split_columns(model.fg, spec), n_outputs(model))
+
+
+def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
+    """See :func:`multi_task.objective`."""
+    return multi_task.objective(model, spec)

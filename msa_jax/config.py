@@ -16,6 +16,7 @@ from typing import Any
 
 import ml_collections
 
+from msa_jax.data.prepare import REDUCTIONS, reduced_spec
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec, parse_columns
 from msa_jax.errors import ConfigError, MsaJaxError, nearest
 
@@ -183,7 +184,8 @@ def require_choice(key: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def expected_spec(config: Config) -> DatasetSpec:
-    """The data set as published, for work that needs shapes but no clips (summaries, tests).
+    """The data set as published and as a model reads it (``data.reduce``), for work that needs shapes
+    but no clips (summaries, tests).
 
     Training reads its DatasetSpec from the data; these shapes are never used there.
     """
@@ -193,7 +195,8 @@ def expected_spec(config: Config) -> DatasetSpec:
         length, width = data.expected[name]
         groups = {k: parse_columns(v) for k, v in data.groups[name].items()}
         modalities[name] = ModalitySpec(width=width, length=length, groups=groups)
-    return DatasetSpec(
+    require_choice("data.reduce", data.reduce, REDUCTIONS)
+    spec = DatasetSpec(
         name=data.name,
         modalities=modalities,
         label_range=tuple(data.label_range),
@@ -202,3 +205,4 @@ def expected_spec(config: Config) -> DatasetSpec:
         counts=dict(zip(("train", "valid", "test"), data.expected.counts, strict=True)),
         has_tokens=True,
     )
+    return reduced_spec(spec, data.reduce)

@@ -51,17 +51,19 @@ PEER_NAMES = {
     },
 }
 
+#: The three classes of classification, by number.
+THREE_CLASSES = ("negative", "neutral", "positive")
 #: Names of the classes of :func:`confusion_matrices`, lowest score first.
 CLASS_NAMES = {
     "mosi": {
         2: ("negative", "non-negative"),
-        3: ("negative", "neutral", "positive"),
+        3: THREE_CLASSES,
         5: ("-2", "-1", "0", "1", "2"),
         7: ("-3", "-2", "-1", "0", "1", "2", "3"),
     },
     "sims": {
         2: ("negative or neutral", "positive"),
-        3: ("negative", "neutral", "positive"),
+        3: THREE_CLASSES,
         5: ("negative", "weakly negative", "neutral", "weakly positive", "positive"),
     },
 }

@@ -25,7 +25,7 @@ def get_config(dataset: str):
 
 
 def train_settings(dataset: str) -> dict:
-    """Weight decay differs between the unimodal networks and the rest; the factors have a rate of their own."""
+    """Weight decay per unimodal network and for the rest; a learning rate for the factors."""
     del dataset
     decay = unimodal_decay(text=1e-4, audio=0.0, vision=1e-4)
     factors = {"paths": "fusion/*_factor", "learning_rate": 1e-3}

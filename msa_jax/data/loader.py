@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 from msa_jax.data import clean
 from msa_jax.data.batch import Batch
 from msa_jax.data.dataset import Dataset, Split
-from msa_jax.data.spec import MODALITIES
+from msa_jax.data.spec import MODALITIES, DatasetSpec
 
 #: Padded steps of (text, audio, vision).
 Shape = tuple[int, int, int]
@@ -76,6 +76,12 @@ def bucket_shapes(lengths: np.ndarray, count: int) -> list[Shape]:
 
 def _shape(row: np.ndarray) -> Shape:
     text, audio, vision = (int(x) for x in row)
+    return text, audio, vision
+
+
+def stored_shape(spec: DatasetSpec) -> Shape:
+    """The steps that every clip is stored with."""
+    text, audio, vision = (spec.modalities[m].length for m in MODALITIES)
     return text, audio, vision
 
 
@@ -182,9 +188,12 @@ class Preprocess:
       spec: the data set's description with its training statistics.
       feature_norm: none | zscore_train (per column) | zscore_group (one mean and deviation per
         named column group; columns of no group are left as they are).
+      compat: clean values as the MMSA toolkit does (:func:`~msa_jax.data.clean.as_mmsa`) and leave
+        padding as it is stored, since its models read it.
     """
 
-    def __init__(self, spec, feature_norm: str):
+    def __init__(self, spec: DatasetSpec, feature_norm: str, compat: bool = False):
+        self.compat = compat
         self.scale: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for name, modality in spec.modalities.items():
             mean, std = np.array(modality.mean, np.float32), np.array(modality.std, np.float32)
@@ -195,9 +204,11 @@ class Preprocess:
 
     def __call__(self, name: str, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Raw [n, T, D] and lengths [n] to what the model reads, as a new float32 array."""
-        values = clean.finite(values)
+        values = clean.as_mmsa(values, name) if self.compat else clean.finite(values)
         if name in self.scale:
             values = clean.standardise(values, *self.scale[name])
+        if self.compat:
+            return np.asarray(values, np.float32)
         padding = np.arange(values.shape[1])[None, :] >= lengths[:, None]
         return np.where(padding[:, :, None], np.float32(0), values)
 

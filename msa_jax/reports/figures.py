@@ -198,8 +198,8 @@ def embed(fusion: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         return rows, mapper.fit_transform(points)
 
 
-def tsne(axes: Axes, places: np.ndarray, label: np.ndarray, limits: tuple[float, float]) -> None:
-    """The map [P, 2], coloured by the true scores [P]."""
+def tsne(axes: Axes, places: np.ndarray, label: np.ndarray, limits: tuple[float, float], name: str) -> None:
+    """The map [P, 2], coloured by the true scores (or classes) [P], called ``name``."""
     norm = Normalize(*limits)
     points = axes.scatter(*places.T, c=label, cmap=_SENTIMENT, norm=norm, s=14, alpha=0.85, linewidths=0)
     axes.set(xticks=[], yticks=[])
@@ -207,6 +207,6 @@ def tsne(axes: Axes, places: np.ndarray, label: np.ndarray, limits: tuple[float,
     figure = axes.get_figure()
     assert figure is not None
     # Solid cells: a gradient would be a picture without a name.
-    bar = figure.colorbar(points, ax=axes, label="true score", boundaries=np.linspace(*limits, 22))
+    bar = figure.colorbar(points, ax=axes, label=name, boundaries=np.linspace(*limits, 22))
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     bar.set_ticks(np.linspace(*limits, 5).tolist())

@@ -30,6 +30,9 @@ METRIC_NAMES = {
     "acc7": "Acc-7",
     "mae": "MAE",
     "corr": "Corr",
+    "f1_3": "F1 (three classes)",
+    "acc2_non0_compat": "Acc-2 Non0 as in MMSA 1.0",
+    "f1_non0_compat": "F1 Non0 as in MMSA 1.0",
 }
 #: The model's predictions, in the order of a table; others follow under their own names.
 _HEAD_NAMES = {
@@ -78,7 +81,7 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    target = targets.target_for(run.spec.name)
+    target = targets.target_for(run.spec.name, run.config["model"].get("task", "regression"))
     mapped = figures.embed(run.fusion)
     return environment.get_template("report.html").render(
         model=run.config["model"].get("name", "model"),
@@ -91,7 +94,7 @@ def render(run: Run) -> str:
         target_note=targets.TARGET_NOTE if target else "",
         best_reachable=bool(run.result.get("best_reachable")),
         losses=_loss_drawings(run),
-        scatter=_scatter(run),
+        scatter=None if run.classifies else _scatter(run),
         confusion=_confusion(run),
         heads=_heads(run),
         tsne=_tsne(run, mapped) if mapped else None,
@@ -115,9 +118,17 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 
 def _headline(run: Run) -> list[tuple[str, str]]:
-    """(name, value) of the figures at the top: two-class accuracy, MAE and Corr on the test split."""
-    keys = (metrics.REGRESSION_KEYS[run.spec.metrics][0], "mae", "corr")
-    return [(METRIC_NAMES[key], format_value(key, run.result["test"].get(key))) for key in keys]
+    """(name, value) of the figures at the top, on the test split."""
+    return [
+        (METRIC_NAMES[key], format_value(key, run.result["test"].get(key))) for key in _headline_keys(run)
+    ]
+
+
+def _headline_keys(run: Run) -> tuple[str, str, str]:
+    """Two-class accuracy, MAE and Corr; of classes the accuracies and F1."""
+    if run.classifies:
+        return "acc3", "f1_3", "acc2_non0"
+    return metrics.REGRESSION_KEYS[run.spec.metrics][0], "mae", "corr"
 
 
 def _score_table(run: Run, target: Mapping[str, float]) -> dict[str, list]:
@@ -128,6 +139,8 @@ def _score_table(run: Run, target: Mapping[str, float]) -> dict[str, list]:
     if target:
         columns[targets.TARGET_NAME] = target
     keys = metrics.REGRESSION_KEYS[run.spec.metrics]
+    if run.classifies:
+        keys = (*metrics.CLASSIFICATION_KEYS, "acc2_non0_compat", "f1_non0_compat")
     rows = [(METRIC_NAMES[key], [format_value(key, c.get(key)) for c in columns.values()]) for key in keys]
     return {"columns": list(columns), "rows": rows}
 
@@ -147,7 +160,14 @@ def _loss_drawings(run: Run) -> list[Drawing]:
         "train": {term: _series(run, "train", term) for term in terms},
         "valid": {term: _series(run, "valid", f"loss_{term}") for term in terms},
     }
-    mae = _series(run, "valid", "mae")
+    key = "acc3" if run.classifies else "mae"
+    name = METRIC_NAMES[key]
+    score = {"train": {}, "valid": {name: _series(run, "valid", key)}}
+    meaning = (
+        "Share of clips whose class is right."
+        if run.classifies
+        else "Mean absolute error of the final prediction, in label units."
+    )
     drawings = [
         Drawing(
             "Loss",
@@ -155,11 +175,9 @@ def _loss_drawings(run: Run) -> list[Drawing]:
             _draw("loss", "Training and validation loss by epoch", epochs, total, best, "loss"),
         ),
         Drawing(
-            "Validation MAE",
-            "Mean absolute error of the final prediction, in label units.",
-            _draw(
-                "mae", "Validation MAE by epoch", epochs, {"train": {}, "valid": {"MAE": mae}}, best, "MAE"
-            ),
+            f"Validation {name}",
+            meaning,
+            _draw("score", f"Validation {name} by epoch", epochs, score, best, name),
         ),
     ]
     if terms:
@@ -198,40 +216,45 @@ def _tsne(run: Run, mapped: tuple[np.ndarray, np.ndarray]) -> Drawing:
     rows, places = mapped
     svg = figures.draw(
         "tsne",
-        f"Map of the fused features of {len(rows)} test clips, coloured by true score",
+        f"Map of the fused features of {len(rows)} test clips, coloured by {'class' if run.classifies else 'true score'}",
         figures.tsne,
         places,
         run.label[rows],
-        run.spec.label_range,
+        (0.0, 2.0) if run.classifies else run.spec.label_range,
+        "true class" if run.classifies else "true score",
     )
     total = len(run.label)
     shown = f"all {total}" if len(rows) == total else f"{len(rows)} of {total}"
-    caption = (
-        f"t-SNE of {shown} test clips, coloured by their true score. Distances between groups mean little."
-    )
+    colour = "their true class, negative to positive" if run.classifies else "their true score"
+    caption = f"t-SNE of {shown} test clips, coloured by {colour}. Distances between groups mean little."
     return Drawing("Fused features", caption, Markup(svg))
 
 
 def _confusion(run: Run) -> list[dict[str, Any]]:
     """One table per class count: rows of (count, share of the row)."""
     tables = []
-    matrices = metrics.confusion_matrices(run.spec.metrics, run.predictions["M"], run.label)
+    if run.classifies:
+        classes = (x.astype(int) for x in (run.label, run.predictions["M"]))
+        matrices, all_names = {3: metrics.confusion(*classes, 3)}, {3: metrics.THREE_CLASSES}
+    else:
+        matrices = metrics.confusion_matrices(run.spec.metrics, run.predictions["M"], run.label)
+        all_names = metrics.CLASS_NAMES[run.spec.metrics]
     for n, matrix in matrices.items():
         totals = matrix.sum(axis=1)
         rows = [
             [(int(count), count / total if total else 0.0) for count in row]
             for row, total in zip(matrix, totals, strict=True)
         ]
-        names = metrics.CLASS_NAMES[run.spec.metrics][n]
+        names = all_names[n]
         tables.append({"n": n, "names": names, "rows": list(zip(names, totals.tolist(), rows, strict=True))})
     return tables
 
 
 def _heads(run: Run) -> list[tuple[str, list[str]]]:
     """Per prediction of the model its test scores against the clip's own label; empty if only one."""
-    if len(run.predictions) == 1:
+    if len(run.predictions) == 1 or run.classifies:
         return []
-    keys = (metrics.REGRESSION_KEYS[run.spec.metrics][0], "mae", "corr")
+    keys = _headline_keys(run)
     rows = []
     for name in _ordered(run.predictions):
         scores = metrics.regression_metrics(run.spec.metrics, run.predictions[name], run.label)

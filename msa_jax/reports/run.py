@@ -27,6 +27,8 @@ class Run:
       label: float [N] of the test split.
       predictions: by column name without "prediction_" ("M" is the final one), float [N], test split.
       fusion: float32 [N, F], the test split's fused features, in the same order.
+
+    Where the run classifies, label and predictions are class numbers.
     """
 
     config: Mapping[str, Any]
@@ -36,6 +38,11 @@ class Run:
     label: np.ndarray
     predictions: Mapping[str, np.ndarray]
     fusion: np.ndarray
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the run predicts classes instead of scores."""
+        return self.config["model"].get("task") == "classification"
 
 
 def read_run(workdir: pathlib.Path) -> Run:
@@ -107,7 +114,7 @@ def _test_predictions(content: bytes) -> tuple[np.ndarray, dict[str, np.ndarray]
     expected = ["split", "id", "label", "prediction"]
     if (reader.fieldnames or [])[:4] != expected:
         raise ValueError(f"its columns do not start with {', '.join(expected)}")
-    names = list(reader.fieldnames or [])[3:]
+    names = [name for name in reader.fieldnames or [] if name.startswith("prediction")]
     rows = [row for row in reader if row["split"] == SPLITS[-1]]
     if not rows:
         raise ValueError("it has no clip of the test split")

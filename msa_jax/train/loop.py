@@ -43,12 +43,13 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
     first = jax.process_index() == 0
     display = Display(quiet=not first)
     folder = RunFolder(workdir)
-    dataset = load_dataset(config.data)
-    for note in dataset.notes:
+    stored = load_dataset(config.data)
+    for note in stored.notes:
         display.say(f"note: {note}")
+    dataset = building.prepare(config, stored)
     setup = building.build(config, dataset)
     if first:  # after everything that a wrong setting can break, so that a mended one finds the folder free
-        folder.claim(config, dataset.spec)
+        folder.claim(config, stored.spec)
     loop = Loop(config, dataset, folder, setup, display)
     try:
         loop.train()
@@ -56,7 +57,7 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
     finally:
         loop.close()
     if first:
-        target = targets.target_for(dataset.spec.name)
+        target = targets.target_for(dataset.spec.name, config.model.task)
         columns = {"test": result["test"], "valid": result["valid"]}
         if target:
             columns["paper"] = target
@@ -93,6 +94,7 @@ class Loop:
     """One run from its last checkpoint (or its beginning) to its end."""
 
     def __init__(self, config: Config, dataset: Dataset, folder: RunFolder, setup: Setup, display: Display):
+        # dataset: as building.prepare made it
         self.config, self.dataset, self.folder = config, dataset, folder
         self.setup, self.display = setup, display
         self.schedule = build_schedule(config.train, setup.train_plan.steps())
@@ -266,7 +268,7 @@ class Loop:
         """Predicts a split with the current parameters.
 
         Returns:
-          "predictions" {task: float32 [N]}, "fusion" [N, F], and "scores": the metrics, "loss" and
+          "predictions" {task: float32 [N], or logits [N, C]}, "fusion" [N, F], and "scores": the metrics, "loss" and
           the objective's parts, each summed over clips and then divided.
         """
         clips = self.dataset.splits[split]
@@ -289,9 +291,14 @@ class Loop:
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value * weight
         fusion = arrays.pop("fusion vector")
-        scores = metrics.regression_metrics(self.dataset.spec.metrics, arrays["M"], clips.labels["M"])
+        scores = self._scores(arrays["M"], clips.labels["M"])
         losses = {"loss" if k == "loss" else f"loss_{k}": v / len(clips) for k, v in sums.items()}
         return {"predictions": arrays, "fusion": fusion, "scores": {**scores, **losses}}
+
+    def _scores(self, prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
+        if self.config.model.task == "classification":
+            return metrics.classification_metrics(prediction, label.astype(np.int64), compat=True)
+        return metrics.regression_metrics(self.dataset.spec.metrics, prediction, label)
 
     def finish(self) -> dict[str, Any]:
         """Evaluates the best epoch on all splits and writes the run's files."""

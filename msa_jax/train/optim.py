@@ -1,5 +1,6 @@
 """The optimiser of a configuration."""
 
+import fnmatch
 from typing import Any
 
 import jax
@@ -7,9 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from msa_jax.config import Config, require_choice
+from msa_jax.errors import ConfigError
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "plateau")
+GROUP_KEYS = ("paths", "learning_rate", "weight_decay")
 
 
 def build_schedule(train: Config, steps_per_epoch: int) -> optax.Schedule:
@@ -32,30 +35,123 @@ def build_schedule(train: Config, steps_per_epoch: int) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
 
 
-def build_optimizer(train: Config, steps_per_epoch: int, compat: bool) -> optax.GradientTransformation:
+def group_names(train: Config, frozen: tuple[str, ...], params: Any) -> Any:
+    """The optimiser group of each parameter: a tree like ``params`` with a name in every leaf.
+
+    Args:
+      train: the training block; the first of its ``groups`` whose ``paths`` match counts, "other"
+        is what none matches.
+      frozen: patterns of paths that are not trained; their group is "frozen".
+      params: parameters or their shapes.
+
+    Raises:
+      ConfigError: if a group matches nothing.
+    """
+    patterns = {name: _patterns(group.paths) for name, group in train.groups.items()}
+
+    def name_of(path: Any, _leaf: Any) -> str:
+        place = jax.tree_util.keystr(path, simple=True, separator="/")
+        if any(fnmatch.fnmatchcase(place, p) for p in frozen):
+            return "frozen"
+        for name, wanted in patterns.items():
+            if any(fnmatch.fnmatchcase(place, p) for p in wanted):
+                return name
+        return "other"
+
+    names = jax.tree_util.tree_map_with_path(name_of, params)
+    used = set(jax.tree.leaves(names))
+    for name in patterns:
+        if name not in used:
+            raise ConfigError(
+                f"train.groups.{name}.paths={train.groups[name].paths!r} matches no parameter (or only those "
+                "of an earlier group); `python -m msa_jax.summarize` lists the paths."
+            )
+    return names
+
+
+def _patterns(paths: str) -> list[str]:
+    return [p.strip() for p in paths.split(",") if p.strip()]
+
+
+def check_groups(train: Config) -> None:
+    """Raises ConfigError for a group with a missing or unknown key, or a negative number."""
+    for name, group in train.groups.items():
+        unknown = [key for key in group if key not in GROUP_KEYS]
+        if unknown or not group.get("paths"):
+            raise ConfigError(
+                f"train.groups.{name} has the keys {', '.join(group) or 'none'}; it takes paths (needed), "
+                "learning_rate and weight_decay."
+            )
+        for key in GROUP_KEYS[1:]:
+            if group.get(key, 0.0) < 0:
+                raise ConfigError(f"train.groups.{name}.{key}={group[key]} must not be negative.")
+
+
+def build_optimizer(
+    train: Config, steps_per_epoch: int, compat: bool, frozen: tuple[str, ...] = ()
+) -> optax.GradientTransformation:
     """Clipping, weight decay, Adam, schedule, and accumulation, in the order PyTorch applies them.
 
     Args:
       train: the training block.
       steps_per_epoch: batches of an epoch.
       compat: sum accumulated gradients as the MMSA toolkit does, instead of averaging them.
+      frozen: patterns of paths of parameters that are not trained.
     """
     require_choice("train.optimizer", train.optimizer, OPTIMIZERS)
+    check_groups(train)
+    decay = _weigh_decay(train, frozen)
     parts = []
+    if frozen:
+        parts.append(_scale_by_group(train, frozen, {"frozen": 0.0}))  # no part in the norm to clip
     if train.clip_value:
         parts.append(optax.clip(train.clip_value))
     if train.clip_norm:
         parts.append(optax.clip_by_global_norm(train.clip_norm))
-    if train.weight_decay and train.optimizer == "adam":
-        parts.append(optax.add_decayed_weights(train.weight_decay))
+    if decay and train.optimizer == "adam":
+        parts.append(decay)
     parts.append(optax.scale_by_adam())
-    if train.weight_decay and train.optimizer == "adamw":
-        parts.append(optax.add_decayed_weights(train.weight_decay))
+    if decay and train.optimizer == "adamw":
+        parts.append(decay)
     parts.append(optax.scale_by_learning_rate(build_schedule(train, steps_per_epoch)))
+    factors = {
+        name: group.learning_rate / train.learning_rate
+        for name, group in train.groups.items()
+        if "learning_rate" in group and train.learning_rate
+    } | {"frozen": 0.0}
+    if frozen or len(factors) > 1:
+        parts.append(_scale_by_group(train, frozen, factors))
     optimizer = optax.chain(*parts)
     if train.accumulate == 1:
         return optimizer
     return optax.MultiSteps(optimizer, train.accumulate, use_grad_mean=not compat).gradient_transformation()
+
+
+def _weigh_decay(train: Config, frozen: tuple[str, ...]) -> optax.GradientTransformation | None:
+    """Adds each parameter times the weight decay of its group; None if there is none."""
+    decays = {name: group.get("weight_decay", train.weight_decay) for name, group in train.groups.items()}
+    if not train.weight_decay and not any(decays.values()):
+        return None
+    if not decays:
+        return optax.add_decayed_weights(train.weight_decay)
+
+    def update(updates: Any, params: Any) -> Any:
+        names = group_names(train, frozen, params)
+        return jax.tree.map(lambda u, p, n: u + decays.get(n, train.weight_decay) * p, updates, params, names)
+
+    return optax.stateless(update)
+
+
+def _scale_by_group(
+    train: Config, frozen: tuple[str, ...], factors: dict[str, float]
+) -> optax.GradientTransformation:
+    """Multiplies each parameter's update by the factor of its group (1 for those not listed)."""
+
+    def update(updates: Any, _params: Any) -> Any:
+        names = group_names(train, frozen, updates)
+        return jax.tree.map(lambda u, n: u * factors.get(n, 1.0), updates, names)
+
+    return optax.stateless(update)
 
 
 def drop_accumulated(opt_state: optax.OptState) -> optax.OptState:

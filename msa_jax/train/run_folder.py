@@ -78,14 +78,21 @@ class RunFolder:
     ) -> None:
         """``predictions.csv``: split, id, label, prediction, then each further task's prediction.
 
-        Scores are written with the nine digits that make a float32 exact.
+        Scores are written with the nine digits that make a float32 exact. Where predictions are
+        logits [N, C], label and predictions are class numbers, and the logits of the final
+        prediction follow as logit_0, logit_1, ...
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        tasks = [t for t in next(iter(predictions.values())) if t != "M"]
-        writer.writerow(["split", "id", "label", "prediction", *(f"prediction_{t}" for t in tasks)])
+        first = next(iter(predictions.values()))
+        tasks = [t for t in first if t != "M"]
+        n_logits = first["M"].shape[1] if first["M"].ndim == 2 else 0
+        header = ["split", "id", "label", "prediction", *(f"prediction_{t}" for t in tasks)]
+        writer.writerow([*header, *(f"logit_{k}" for k in range(n_logits))])
         for name, split in splits.items():
-            columns = [split.labels["M"], predictions[name]["M"], *(predictions[name][t] for t in tasks)]
+            final = predictions[name]["M"]
+            columns = [split.labels["M"], *(_answer(predictions[name][t]) for t in ("M", *tasks))]
+            columns += list(final.T) if n_logits else []
             for row, clip in enumerate(split.ids):
                 writer.writerow([name, clip, *(f"{column[row]:.9g}" for column in columns)])
         write_whole(self.path / "predictions.csv", text.getvalue().encode())
@@ -95,3 +102,8 @@ class RunFolder:
         buffer = io.BytesIO()
         np.savez(buffer, fusion=fusion, label=label)
         write_whole(self.path / "features.npz", buffer.getvalue())
+
+
+def _answer(prediction: np.ndarray) -> np.ndarray:
+    """Scores [N] as they are; of logits [N, C] the class [N]."""
+    return prediction if prediction.ndim == 1 else prediction.argmax(axis=1)

@@ -14,7 +14,16 @@ from msa_jax import metrics, models
 from msa_jax.config import Config, require_choice
 from msa_jax.data.batch import example_batch
 from msa_jax.data.dataset import Dataset
-from msa_jax.data.loader import Plan, Preprocess, Source, bucket_shapes, clip_lengths, fits_on_device
+from msa_jax.data.loader import (
+    Plan,
+    Preprocess,
+    Source,
+    bucket_shapes,
+    clip_lengths,
+    fits_on_device,
+    stored_shape,
+)
+from msa_jax.data.prepare import REDUCTIONS, as_classes, reduce_dataset
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.train import optim
@@ -54,12 +63,26 @@ def build_mesh(devices: int) -> Mesh:
     return Mesh(np.array(found[: devices or len(found)]), ("data",))
 
 
+def prepare(config: Config, dataset: Dataset) -> Dataset:
+    """The data set as the configuration's model reads it: reduced, with scores or classes as labels.
+
+    Raises:
+      ConfigError: for settings that cannot work.
+      DataError: if the labels cannot be classified.
+    """
+    require_choice("data.reduce", config.data.reduce, REDUCTIONS)
+    dataset = reduce_dataset(dataset, config.data.reduce, config.model.compat)
+    return as_classes(dataset) if config.model.task == "classification" else dataset
+
+
 def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh: Mesh) -> Learner:
     """The model, objective and optimiser of a configuration."""
     return Learner(
         model=models.build(config.model, spec),
         objective=models.objective(config.model, spec),
-        optimizer=optim.build_optimizer(config.train, steps_per_epoch, config.model.compat),
+        optimizer=optim.build_optimizer(
+            config.train, steps_per_epoch, config.model.compat, models.frozen(config.model)
+        ),
         dtype=PRECISIONS[config.train.precision],
         mesh=mesh,
     )
@@ -77,23 +100,36 @@ def check_train_block(train: Config) -> None:
             raise ConfigError(f"train.{key}={train[key]} must not be negative.")
 
 
+def metric_keys(config: Config, spec: DatasetSpec) -> tuple[str, ...]:
+    """The metrics of a run, in the order of a table."""
+    if config.model.task == "classification":
+        return metrics.CLASSIFICATION_KEYS
+    return metrics.REGRESSION_KEYS[spec.metrics]
+
+
 def build(config: Config, dataset: Dataset) -> Setup:
     """Everything from model to loader; nothing has been computed on clips yet.
+
+    Args:
+      config: the whole configuration.
+      dataset: see :func:`prepare`.
 
     Raises:
       ConfigError: for settings that cannot work.
     """
     check_train_block(config.train)
-    scores = ("loss", *metrics.REGRESSION_KEYS[dataset.spec.metrics])
-    require_choice("train.monitor", config.train.monitor, scores)
+    require_choice("train.monitor", config.train.monitor, ("loss", *metric_keys(config, dataset.spec)))
     mesh = build_mesh(config.train.devices)
     data, train = config.data, config.train
     require_choice("data.resident", data.resident, ("auto", "always", "never"))
     require_choice("data.feature_norm", data.feature_norm, ("none", "zscore_train", "zscore_group"))
     resident = fits_on_device(dataset, data.resident, data.resident_gib)
-    preprocess = Preprocess(dataset.spec, data.feature_norm)
+    preprocess = Preprocess(dataset.spec, data.feature_norm, config.model.compat)
     lengths = {name: clip_lengths(split) for name, split in dataset.splits.items()}
-    shapes = bucket_shapes(np.concatenate(list(lengths.values())), data.buckets)
+    if config.model.compat:  # the MMSA toolkit pads every batch to the stored length
+        shapes = [stored_shape(dataset.spec)]
+    else:
+        shapes = bucket_shapes(np.concatenate(list(lengths.values())), data.buckets)
     devices = mesh.devices.size
     chunk_steps = train.chunk_steps or (1 if jax.default_backend() == "cpu" else 8)
     train_plan = Plan(lengths["train"], shapes, train.batch_size, chunk_steps, devices)

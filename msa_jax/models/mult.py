@@ -1,0 +1,169 @@
+"""MulT: every modality reads the other two through cross-modal transformers (Tsai et al. 2019).
+
+Each modality goes through a convolution to width d; six cross-modal stacks (which reads which) give
+two encodings per modality, joined to width 2d; a self-attention stack ("memory") runs over these, and
+the last step of each of the three is what a residual MLP reads the score from.
+
+``compat=True`` restores what the public code (MMSA toolkit) does otherwise:
+
+- padding counts as steps: it is convolved, attended to, and the step that is read is the last one of
+  the batch, not of the clip;
+- the causal mask's offset |Lk - Lq| comes from the padded lengths. By default it comes from each
+  clip's own lengths after the convolution, so that it does not depend on the batch;
+- a modality whose width happens to be d is not convolved (its kernel stays, unused).
+
+One difference in training stays: the public code draws the dropout of a stack's source twice, for keys
+and for values; here keys and values read the same source.
+"""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msa_jax.config import Config
+from msa_jax.data.batch import Batch
+from msa_jax.data.spec import MODALITIES, DatasetSpec
+from msa_jax.errors import ConfigError
+from msa_jax.models import objectives
+from msa_jax.models.outputs import Outputs
+from msa_jax.models.settings import n_outputs, read_inputs, read_settings, scores
+from msa_jax.nn.conv import MaskedConv1D
+from msa_jax.nn.crossmodal import CrossModalEncoder, last_step
+from msa_jax.nn.dropout import Dropout
+from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
+from msa_jax.nn.initializers import Dense
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The model block of a configuration; `configs/models/mult.py` explains every key."""
+
+    fg: str
+    qkv: str
+    attend_over: str
+    compat: bool
+    d_model: int
+    heads: int
+    n_layers: int
+    text_kernel: int
+    audio_kernel: int
+    vision_kernel: int
+    causal_mask: bool
+    text_attention_dropout: float
+    audio_attention_dropout: float
+    vision_attention_dropout: float
+    relu_dropout: float
+    residual_dropout: float
+    embed_dropout: float
+    output_dropout: float
+    text_dropout: float
+
+
+class Convolution(nn.Module):
+    """A modality's way to width d: windows inside the clip, no bias.
+
+    Attributes:
+      features: d.
+      kernel_size: K, in steps.
+    """
+
+    features: int
+    kernel_size: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """x [B, T, D] and mask [B, T] to [B, T', d] and [B, T']."""
+        del train
+        conv = MaskedConv1D(self.features, self.kernel_size, padding="valid", use_bias=False, name="conv")
+        return conv(x, mask)
+
+
+class Mult(nn.Module):
+    """The whole model.
+
+    Attributes:
+      s: the settings.
+      columns: per split modality, (name, its column groups).
+      n_outputs: 1, or the number of classes.
+    """
+
+    s: Settings
+    columns: tuple[tuple[str, Columns], ...]
+    n_outputs: int
+
+    @nn.compact
+    def __call__(self, batch: Batch, train: bool = False) -> Outputs:
+        """Scores a batch.
+
+        Returns:
+          "M" [B] (logits [B, C]); features "text", "audio", "vision" [B, 2d], "fusion" [B, 6d], and
+          what one modality read from another, "text_from_audio" [B, T', d] and so on.
+        """
+        s = self.s
+        values, masks = read_inputs(batch, s.compat)
+        values["text"] = Dropout(s.text_dropout)(values["text"], train)
+        short = {m: self._convolved(m, values[m], masks[m], train) for m in MODALITIES}
+        features = {}
+        for m, (x, mask) in short.items():
+            others = [other for other in MODALITIES if other != m]
+            for other in others:
+                stack = self._encoder(other, s.n_layers, f"{m}_from_{other}")
+                features[f"{m}_from_{other}"] = stack(x, mask, *short[other], train=train)
+            both = jnp.concatenate([features[f"{m}_from_{other}"] for other in others], axis=-1)
+            memory = self._encoder("text", max(s.n_layers, 3), f"{m}_memory")
+            # The public code computes every step and reads one; compat also keeps its count of operations.
+            encoded = memory(both, mask, train=train, last_only=not s.compat)
+            has_steps = mask.any(axis=1)[:, None]
+            last = last_step(encoded, mask) if s.compat else encoded
+            features[m] = jnp.where(has_steps, last[:, 0], 0)
+        fusion = jnp.concatenate([features[m] for m in MODALITIES], axis=-1)
+        return Outputs({"M": scores(self._head(fusion, train))}, {**features, "fusion": fusion})
+
+    def _convolved(self, m: str, x: jax.Array, mask: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        s, columns = self.s, dict(self.columns)
+        convolution = functools.partial(Convolution, s.d_model, getattr(s, f"{m}_kernel"))
+        if m in columns:
+            return FineGrained(columns[m], convolution, s.qkv, s.attend_over, name=m)(x, mask, train)
+        convolved = convolution(name=m)(x, mask, train)
+        return (x, mask) if s.compat and x.shape[-1] == s.d_model else convolved
+
+    def _encoder(self, source: str, n_layers: int, name: str) -> CrossModalEncoder:
+        """A stack; the modality that is read decides the rate on its attention weights."""
+        s = self.s
+        return CrossModalEncoder(
+            heads=s.heads,
+            n_layers=n_layers,
+            attention_dropout=getattr(s, f"{source}_attention_dropout"),
+            relu_dropout=s.relu_dropout,
+            residual_dropout=s.residual_dropout,
+            embed_dropout=s.embed_dropout,
+            causal=s.causal_mask,
+            name=name,
+        )
+
+    def _head(self, fusion: jax.Array, train: bool) -> jax.Array:
+        width = fusion.shape[-1]
+        hidden = Dropout(self.s.output_dropout)(nn.relu(Dense(width, name="linear_1")(fusion)), train)
+        hidden = Dense(width, name="linear_2")(hidden) + fusion
+        return Dense(self.n_outputs, name="output")(hidden)
+
+
+def build(model: Config, spec: DatasetSpec) -> Mult:
+    """The module for a model block and a data set.
+
+    Raises:
+      ConfigError: for values that are unknown or do not go together.
+    """
+    s = read_settings(Settings, model)
+    if s.d_model % s.heads:
+        raise ConfigError(f"model.d_model={s.d_model} must be a multiple of model.heads={s.heads}.")
+    return Mult(s, split_columns(model.fg, spec), n_outputs(model))
+
+
+def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
+    """Mean absolute error; cross-entropy for classification."""
+    del spec
+    return objectives.summed(model, {"M": 1.0})

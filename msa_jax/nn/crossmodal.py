@@ -1,0 +1,249 @@
+"""The cross-modal transformer of MulT (Tsai et al. 2019): one modality reads another.
+
+Pre-norm layers. Queries come from the stream that is being encoded; keys and values, in every layer,
+from the other modality as it entered. Without another modality it is self-attention.
+
+Here a query never sees more than a prefix of the keys: the source's real steps, and with the causal
+mask of the public code not those far ahead. So one number per query, its ``reach``, is the whole mask.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msa_jax.nn.attention import MASKED
+from msa_jax.nn.bits import hashed_bits, hashed_uniform
+from msa_jax.nn.dropout import Dropout
+from msa_jax.nn.transformer import layer_norm
+
+
+def xavier_uniform(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+    """Uniform within +-sqrt(6 / (fan in + fan out)), for kernels [in, out]."""
+    return hashed_uniform(key, shape, (6 / sum(shape)) ** 0.5).astype(dtype)
+
+
+def key_reach(queries: jax.Array, sources: jax.Array, steps: int, causal: bool) -> jax.Array:
+    """How many keys each query sees.
+
+    With the causal mask, query i of a clip with Lq and Lk real steps sees key j if
+    j <= i + |Lk - Lq|: where the source is longer, its steps count as ahead by as much.
+
+    Args:
+      queries: Lq per clip, [B].
+      sources: Lk per clip, [B].
+      steps: T, number of queries with padding.
+      causal: whether the mask is on; without, every real key is seen.
+
+    Returns:
+      int [B, T]; 0 where the source has no step.
+    """
+    sources = sources[:, None]
+    if not causal:
+        return jnp.broadcast_to(sources, (len(queries), steps))
+    ahead = jnp.abs(sources - queries[:, None])
+    return jnp.minimum(jnp.arange(1, steps + 1)[None] + ahead, sources)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, reach: jax.Array, seed: jax.Array, rate: float
+) -> jax.Array:
+    """softmax(query . key) . value, with dropout on the weights; a query that sees no key gets zeros.
+
+    The weights [B, K, Tq, Tk] are the bulk of this model's memory (25 GB for a batch of 16 full clips
+    of MOSI if all layers keep theirs for the backward pass). They are not kept: the backward pass computes
+    them again from their normaliser, as FlashAttention does (Dao et al. 2022).
+
+    Args:
+      query: [B, K, Tq, H], scaled.
+      key: [B, K, Tk, H].
+      value: [B, K, Tk, H].
+      reach: keys that each query sees, int [B, Tq].
+      seed: random key of the dropout.
+      rate: of the dropout.
+
+    Returns:
+      [B, K, Tq, H].
+    """
+    return _attend_forward(query, key, value, reach, seed, rate)[0]
+
+
+def _visible(reach: jax.Array, keys: int) -> jax.Array:
+    return (jnp.arange(keys)[None, None] < reach[:, :, None])[:, None]
+
+
+def _scores(query: jax.Array, key: jax.Array) -> jax.Array:
+    return jnp.einsum("bkqh,bkth->bkqt", query, key, preferred_element_type=jnp.float32)
+
+
+def _drop(weights: jax.Array, seed: jax.Array, rate: float) -> jax.Array:
+    if rate == 0:
+        return weights
+    keep = hashed_bits(seed, weights.shape) < jnp.uint32(round((1 - rate) * 2**32))
+    return jnp.where(keep, weights / (1 - rate), 0)
+
+
+def _attend_forward(query, key, value, reach, seed, rate):
+    visible = _visible(reach, key.shape[2])
+    scores = jnp.where(visible, _scores(query, key), MASKED)
+    largest = scores.max(axis=-1, keepdims=True)
+    weights = jnp.where(visible, jnp.exp(scores - largest), 0)
+    total = jnp.maximum(weights.sum(axis=-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
+    dropped = _drop(weights, seed, rate).astype(value.dtype)
+    out = jnp.einsum("bkqt,bkth->bkqh", dropped, value, preferred_element_type=jnp.float32) / total
+    out = out.astype(query.dtype)
+    return out, (query, key, value, reach, seed, out, largest + jnp.log(total))
+
+
+def _attend_backward(rate, saved, gradient):
+    # The barrier keeps the compiler from finding that the forward pass computed the same scores, and
+    # then holding on to them.
+    saved, gradient = jax.lax.optimization_barrier((saved, gradient))
+    query, key, value, reach, seed, out, normaliser = saved
+    weights = jnp.where(_visible(reach, key.shape[2]), jnp.exp(_scores(query, key) - normaliser), 0)
+    mean = jnp.sum((gradient * out).astype(jnp.float32), axis=-1, keepdims=True)
+    d_scores = weights * (_drop(_scores(gradient, value), seed, rate) - mean)
+    d_scores, dropped = d_scores.astype(query.dtype), _drop(weights, seed, rate).astype(query.dtype)
+    return (
+        jnp.einsum("bkqt,bkth->bkqh", d_scores, key),
+        jnp.einsum("bkqt,bkqh->bkth", d_scores, query),
+        jnp.einsum("bkqt,bkqh->bkth", dropped, gradient),
+        None,
+        None,
+    )
+
+
+attend.defvjp(_attend_forward, _attend_backward)
+
+
+class CrossModalAttention(nn.Module):
+    """Multi-head attention with the three input projections in one matrix, as in the public code.
+
+    Attributes:
+      heads: K, a divisor of D.
+      dropout: rate on the attention weights.
+    """
+
+    heads: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, query: jax.Array, source: jax.Array, reach: jax.Array, train: bool) -> jax.Array:
+        """query [B, Tq, D] reads source [B, Tk, D] as far as reach [B, Tq]; gives [B, Tq, D]."""
+        width = query.shape[-1]
+        kernel = self.param("in_proj_kernel", xavier_uniform, (width, 3 * width))
+        bias = self.param("in_proj_bias", nn.initializers.zeros, (3 * width,))
+
+        def project(x: jax.Array, first: int, last: int) -> list[jax.Array]:
+            y = x @ kernel[:, first * width : last * width]
+            y = y + jnp.broadcast_to(bias[first * width : last * width], y.shape)
+            y = y.reshape(*x.shape[:2], last - first, self.heads, -1)
+            return [y[:, :, i].swapaxes(1, 2) for i in range(last - first)]  # [B, K, T, D/K]
+
+        (queries,), (keys, values) = project(query, 0, 1), project(source, 1, 3)
+        rate = self.dropout if train else 0.0
+        seed = self.make_rng("dropout") if rate else jax.random.key(0)
+        heads = attend(queries * (width // self.heads) ** -0.5, keys, values, reach, seed, rate)
+        joined = heads.swapaxes(1, 2).reshape(query.shape)
+        return nn.Dense(width, kernel_init=xavier_uniform, name="output")(joined)
+
+
+class CrossModalLayer(nn.Module):
+    """x + attention(LN x, LN source), then x + FF(LN x), with a hidden width of 4D and ReLU.
+
+    Query, key and value share one LayerNorm.
+
+    Attributes:
+      heads: K.
+      attention_dropout: rate on the attention weights.
+      relu_dropout: rate after the ReLU.
+      residual_dropout: rate on what either half adds.
+    """
+
+    heads: int
+    attention_dropout: float
+    relu_dropout: float
+    residual_dropout: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, source: jax.Array, reach: jax.Array, train: bool) -> jax.Array:
+        """x [B, Tq, D], source [B, Tk, D], reach [B, Tq] to [B, Tq, D]."""
+        drop, width = Dropout(self.residual_dropout), x.shape[-1]
+        norm = layer_norm("norm_1")
+        attention = CrossModalAttention(self.heads, self.attention_dropout, name="attention")
+        x = x + drop(attention(norm(x), norm(source), reach, train), train)
+        hidden = nn.Dense(4 * width, kernel_init=xavier_uniform, name="inner")(layer_norm("norm_2")(x))
+        hidden = Dropout(self.relu_dropout)(nn.relu(hidden), train)
+        return x + drop(nn.Dense(width, kernel_init=xavier_uniform, name="outer")(hidden), train)
+
+
+class CrossModalEncoder(nn.Module):
+    """A stack of such layers over an input that is scaled by sqrt(D), and a LayerNorm at the end.
+
+    Attributes:
+      heads: K.
+      n_layers: number of layers.
+      attention_dropout: see :class:`CrossModalLayer`.
+      relu_dropout: see there.
+      residual_dropout: see there.
+      embed_dropout: rate on the scaled input and source.
+      causal: see :func:`key_reach`.
+    """
+
+    heads: int
+    n_layers: int
+    attention_dropout: float
+    relu_dropout: float
+    residual_dropout: float
+    embed_dropout: float
+    causal: bool
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        source: jax.Array | None = None,
+        source_mask: jax.Array | None = None,
+        train: bool = False,
+        last_only: bool = False,
+    ) -> jax.Array:
+        """Encodes x [B, Tq, D] with mask [B, Tq]. Padding is not read, but it must be finite.
+
+        Args:
+          x: the stream.
+          mask: its real steps.
+          source: [B, Tk, D] that x reads from; None: x itself.
+          source_mask: the source's real steps, [B, Tk]; None with it.
+          train: whether dropout is on.
+          last_only: compute of the last layer only what the clips' last real steps need.
+
+        Returns:
+          [B, Tq, D], unspecified at padding; with ``last_only`` [B, 1, D].
+        """
+        drop, scale = Dropout(self.embed_dropout), x.shape[-1] ** 0.5
+        x = drop(x * scale, train)
+        source = None if source is None else drop(source * scale, train)
+        lengths = mask.sum(axis=1)
+        source_lengths = lengths if source_mask is None else source_mask.sum(axis=1)
+        reach = key_reach(lengths, source_lengths, x.shape[1], self.causal)
+        for layer in range(self.n_layers):
+            keys = x if source is None else source
+            if last_only and layer == self.n_layers - 1:
+                x, reach = last_step(x, mask), source_lengths[:, None]
+            x = CrossModalLayer(
+                self.heads,
+                self.attention_dropout,
+                self.relu_dropout,
+                self.residual_dropout,
+                name=f"layer_{layer}",
+            )(x, keys, reach, train)
+        return layer_norm("norm")(x)
+
+
+def last_step(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Each clip's last real step of x [B, T, D] with mask [B, T], as [B, 1, D]; zeros if it has none."""
+    is_last = mask & ~jnp.pad(mask[:, 1:], ((0, 0), (0, 1)))
+    return jnp.sum(jnp.where(is_last[..., None], x, 0), axis=1, keepdims=True)

@@ -23,11 +23,14 @@ class Errors:
         """An output, loss or table: within 1e-5 of the array's largest value."""
         self._add(key, ours, np.abs(self.arrays[key]).max(initial=0))
 
-    def compare_gradient(self, key: str, ours: Any) -> None:
-        """A gradient: the same, with a floor at 1e-2 of the largest gradient beside it."""
+    def compare_gradient(self, key: str, ours: Any, theirs: Any) -> None:
+        """A gradient: the same, with a floor at 1e-2 of the largest gradient beside it.
+
+        ``theirs`` is the file's array in the layout of ``ours``.
+        """
         folder = key[: key.index("grad")]
         beside = [np.abs(a).max() for k, a in self.arrays.items() if k.startswith(f"{folder}grad")]
-        self._add(key, ours, max(np.abs(self.arrays[key]).max(), 1e-2 * max(beside)))
+        self._add(key, ours, max(np.abs(self.arrays[key]).max(), 1e-2 * max(beside)), theirs)
 
     def compare_exactly(self, key: str, ours: Any, within: float = 1e-9) -> None:
         """A rounded figure."""
@@ -37,8 +40,9 @@ class Errors:
         """Something the file holds and we have nothing for."""
         self.scaled[key] = float("inf")
 
-    def _add(self, key: str, ours: Any, scale: float) -> None:
-        theirs, ours = np.asarray(self.arrays[key], np.float64), np.asarray(ours, np.float64)
+    def _add(self, key: str, ours: Any, scale: float, theirs: Any = None) -> None:
+        theirs = np.asarray(self.arrays[key] if theirs is None else theirs, np.float64)
+        ours = np.asarray(ours, np.float64)
         if theirs.shape != ours.shape:
             return self.missing(f"{key} (shape {ours.shape}, not {theirs.shape})")
         same = (theirs == ours) | (np.isnan(theirs) & np.isnan(ours))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from parity_errors import Errors
 from parity_outputs import OUTPUTS
+from parity_weights import compare_gradient
 
 from msa_jax import config as configuration
 from msa_jax import models
@@ -111,7 +112,8 @@ def _compare_mode(arrays, errors: Errors, folder: str, run, variables, block) ->
         if key.startswith(f"{folder}loss_parts/"):
             errors.compare(key, parts[key.rsplit("/", 1)[1]])
     _compare_outputs(arrays, errors, f"{folder}out/", outputs, block)
-    _compare_gradient(arrays, errors, folder, gradient, block)
+    entries = mmsa.peer_model(block.name).entries(block)
+    compare_gradient(entries, errors, gradient, f"{folder}grad/", f"{folder}grad_unregistered/")
     return updated
 
 
@@ -125,27 +127,6 @@ def _compare_outputs(arrays, errors: Errors, folder: str, outputs, block) -> Non
             errors.compare(key, OUTPUTS[block.name][name](outputs.features))
         else:
             errors.missing(key)
-
-
-def _compare_gradient(arrays, errors: Errors, folder: str, gradient, block) -> None:
-    """Every gradient of the file, name by name: those of a packed matrix are put together again."""
-    flat = flax.traverse_util.flatten_dict({"params": gradient}, sep="/")
-    places: dict[str, list[Any]] = {}
-    for entry in mmsa.peer_model(block.name).entries(block):
-        places.setdefault(entry.peer, []).append(entry)
-    for prefix in (f"{folder}grad/", f"{folder}grad_unregistered/"):
-        for key in [k for k in arrays if k.startswith(prefix)]:
-            entries = places.get(key.removeprefix(prefix), [])
-            if not entries:
-                errors.missing(key)
-                continue
-            parts = [(e.convert(arrays[key]), flat[e.ours]) for e in entries]
-            theirs, ours = (np.concatenate([np.ravel(p[i]) for p in parts]) for i in (0, 1))
-            shaped = dict(errors.arrays)
-            shaped[key] = theirs
-            flattened = Errors(shaped)
-            flattened.compare_gradient(key, ours)
-            errors.scaled[key] = flattened.scaled[key]
 
 
 def _compare_statistics(arrays, errors: Errors, after, block) -> None:

@@ -17,13 +17,32 @@ _FOUR = {
     "Feature_f": _feature("fusion"),
 }
 
+_INITIALS = {"l": "text", "a": "audio", "v": "vision"}
+
+
+def _time_first(name: str) -> Take:
+    return lambda features: features[name].swapaxes(0, 1)
+
+
+#: MulT's "l_with_a" and so on.
+_CROSS_MODAL = {
+    f"{i}_with_{j}": _time_first(f"{_INITIALS[i]}_from_{_INITIALS[j]}")
+    for i in _INITIALS
+    for j in _INITIALS
+    if i != j
+}
+
 #: model -> golden output -> how to read it from Outputs.features.
 OUTPUTS: dict[str, dict[str, Take]] = {
     "ef_lstm": {"normed": _feature("normed")},
     "lf_dnn": _FOUR,
     "tfn": _FOUR | {"Feature_f": _feature("tensor")},
     "lmf": _FOUR,
+    "mfn": {"L": _feature("fusion")},
+    # ours [B, T, 19], the peer's time first
+    "graph_mfn": {"Efficacies": lambda features: features["efficacies"].swapaxes(0, 1)},
     "mlf_dnn": _FOUR,
     "mtfn": _FOUR | {"Feature_f": _feature("tensor")},
     "mlmf": _FOUR,
+    "mult": _FOUR | _CROSS_MODAL,
 }

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.interpreters import partial_eval
+from random_params import random_params
 
 from msa_jax import config as configuration
 from msa_jax.data.batch import Batch, example_batch
@@ -50,16 +51,14 @@ def small_batch(steps=(5, 8, 6), filler: float = 0.0, rows=(0, 1, 2, 3)) -> Batc
         mask=masks,
         labels={t: jnp.asarray(y, jnp.float32) for t, y in zip(SPEC.tasks, labels, strict=True)},
         index=jnp.asarray(rows),
-        weight=jnp.ones(len(rows)),
+        weight=jnp.asarray(np.ones(len(rows), np.float32)),
     )
 
 
-def random_params(module, spec: DatasetSpec = SPEC, scale: float = 0.4):
-    """Random parameters without compiling the model's own initialisation; none is zero or one."""
+def random_model_params(module, spec: DatasetSpec = SPEC, scale: float = 0.4):
+    """Random parameters of a model."""
     batch = jax.eval_shape(lambda: example_batch(spec, 2))
-    shapes = jax.eval_shape(lambda b: module.init(jax.random.key(0), b, train=False), batch)["params"]
-    rng = np.random.default_rng(1)
-    return jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape) * scale, jnp.float32), shapes)
+    return random_params(module, batch, scale=scale)
 
 
 def used(fn, params) -> dict[str, bool]:

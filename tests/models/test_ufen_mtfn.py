@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import ufen_reference
-from small import LENGTHS, SPEC, model_block, random_params, small_batch, used
+from small import LENGTHS, SPEC, model_block, random_model_params, small_batch, used
 
 from msa_jax import models
 from msa_jax.models.outputs import Outputs
@@ -24,7 +24,7 @@ OBJECTIVE = models.objective(BLOCK, SPEC)
 
 @functools.cache
 def params(model=MODEL):
-    return random_params(model)
+    return random_model_params(model)
 
 
 @functools.partial(jax.jit, static_argnames="model")

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import CONFIGS, GROUPS, SPEC, model_block, random_params, small_batch, used
+from random_params import random_params
+from small import CONFIGS, GROUPS, SPEC, model_block, random_model_params, small_batch, used
 
 from msa_jax import config as configuration
 from msa_jax import models
@@ -59,7 +60,9 @@ def test_every_parameter_has_a_part_in_the_loss(name):
         shapes.append(jax.tree.map(jnp.shape, outputs))
         return objective(outputs, batch, {})[0]
 
-    idle = {path.split("/")[0] for path, is_used in used(loss, random_params(model)).items() if not is_used}
+    idle = {
+        path.split("/")[0] for path, is_used in used(loss, random_model_params(model)).items() if not is_used
+    }
     assert idle == IDLE.get(name, set())
     count = 6 if block.use_cross_attention else 3
     read = {"flatten": count * 16, "mean": 16}[block.decoder_pool]
@@ -89,18 +92,15 @@ SPLITS = ["fg_subnet=bigru qkv=per_group", "use_bigru=false attend_over=groups"]
 
 
 def ufen_run(words: str, steps: int, groups=()) -> Any:
-    """One modality's X_fus for three clips of 7, 2 and 0 steps, padded with NaN to ``steps``."""
+    """One modality's X_fus for three clips of 7, 2 and 0 steps, padded to ``steps``."""
     s = settings(model_block("ufen_mtfn", "d_model=4", "cross_heads=1", "ed_heads=1", *words.split()))
-    x = np.full((3, steps, 5), np.nan, np.float32)
+    x = np.zeros((3, steps, 5), np.float32)
     x[0, :7] = np.random.default_rng(0).normal(size=(7, 5))
     x[1, :2] = np.random.default_rng(1).normal(size=(2, 5))
-    mask = jnp.arange(steps)[None, :] < jnp.array([7, 2, 0])[:, None]
-    x = jnp.where(mask[..., None], x, 0)
-    module = Ufen(s, groups)
-    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, mask, False))["params"]
-    rng = np.random.default_rng(2)
-    params = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), shapes)
-    return module.apply({"params": params}, x, mask, False)
+    mask = np.arange(steps)[None, :] < np.array([7, 2, 0])[:, None]
+    module: Any = functools.partial(Ufen(s, groups).apply, train=False)
+    params = random_params(Ufen(s, groups), x, mask, train=False, scale=1.0)
+    return jax.jit(module)({"params": params}, x, mask)
 
 
 @pytest.mark.parametrize("words", [f"use_bigru=false {w}" for w in LEVELS + OTHERS])
@@ -110,14 +110,14 @@ def test_padding_of_even_and_odd_length_changes_no_level(words):
     assert np.abs(exact[1, :2]).max(1).all()
     assert not exact[1, 2:].any()
     assert not exact[2].any()
-    np.testing.assert_allclose(ufen_run(words, 10)[:, :7], exact, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(ufen_run(words, 10))[:, :7], exact, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("words", SPLITS)
 def test_padding_changes_no_split_modality(words):
     columns = tuple(GROUPS.values())
     exact = ufen_run(words, 7, columns)
-    np.testing.assert_allclose(ufen_run(words, 8, columns)[:, :7], exact, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(ufen_run(words, 8, columns))[:, :7], exact, rtol=1e-4, atol=1e-5)
 
 
 #: A model that is little more than its pools and heads, so that it compiles soon.
@@ -130,7 +130,7 @@ BARE = (
 def forward_of(words: str, spec: DatasetSpec = SPEC, scale: float = 0.4):
     """A jitted ``batch -> outputs`` with random parameters."""
     model = models.build(model_block("ufen_mtfn", *words.split()), spec)
-    params = random_params(model, spec, scale)
+    params = random_model_params(model, spec, scale)
     return jax.jit(lambda batch: model.apply({"params": params}, batch, train=False))
 
 
@@ -171,7 +171,7 @@ def test_scaled_tanh_keeps_scores_within_the_label_range():
 
 def test_dropout_follows_its_key():
     model: Any = models.build(model_block("ufen_mtfn", *BARE.split()), SPEC)
-    params, batch = random_params(model), small_batch()
+    params, batch = random_model_params(model), small_batch()
 
     @jax.jit
     def predict(seed):
@@ -186,7 +186,7 @@ def test_jit_changes_nothing():
     run = functools.partial(ufen_run, "use_bigru=false", 7)
     with jax.disable_jit():
         plain = run()
-    np.testing.assert_allclose(jax.jit(run)(), plain, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(), plain, rtol=1e-4, atol=1e-5)
 
 
 def parameters_by_hand(widths: dict[str, int], d: int, layers: int, kernel: int) -> int:

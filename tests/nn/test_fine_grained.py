@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_params import random_params
 
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 from msa_jax.errors import ConfigError
 from msa_jax.nn.fine_grained import FineGrained, GroupedHeadAttention, split_modalities, take_columns
 from msa_jax.nn.initializers import Dense
-from msa_jax.nn.recurrent import LSTM, LSTMCell
+from msa_jax.nn.recurrent import LSTM, LSTMInput, LSTMStep
 
 QKV, OVER = ("shared", "per_group"), ("time", "groups")
 
@@ -36,39 +37,35 @@ def test_parameter_count_is_the_papers(n, h):
 
 
 def random_groups(n, steps, h=4):
-    return jax.random.normal(jax.random.key(7), (2, n, steps, h))
-
-
-def init(module, *args):
-    return jax.jit(module.init)(jax.random.key(0), *args)
+    return np.random.default_rng(7).normal(size=(2, n, steps, h)).astype(np.float32)
 
 
 @pytest.mark.parametrize("over", OVER)
 def test_one_group_of_one_step_is_linear(over):
     groups = random_groups(1, 1)
     block: Any = GroupedHeadAttention(attend_over=over)
-    variables = init(block, groups)
-    p = variables["params"]
+    p = random_params(block, groups)
     expected = groups[:, 0] @ p["value"]["kernel"] @ p["output"]["kernel"] + p["output"]["bias"][None, None]
-    np.testing.assert_allclose(block.apply(variables, groups), expected, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(block.apply)({"params": p}, groups), expected, atol=1e-5)
 
 
 def groups_that_heads_read(over, steps):
     """[head, group], True where changing the group changes what W_O is given by the head."""
     groups = random_groups(3, steps)
     block = GroupedHeadAttention(attend_over=over)
-    params = init(block, groups)["params"]
+    params = random_params(block, groups)
 
     @jax.jit
     def heads(groups):
         outs = []
         for k in range(3):  # a W_O that hands on head k alone
-            kernel = jnp.zeros((12, 4)).at[4 * k : 4 * k + 4].set(jnp.eye(4))
-            own = params | {"output": {"kernel": kernel, "bias": jnp.zeros(4)}}
+            own = params | {"output": {"kernel": np.eye(12, 4, -4 * k), "bias": np.zeros(4)}}
             outs.append(block.apply({"params": own}, groups))
         return jnp.stack(outs)  # [head, B, S, h]
 
-    changes = [np.abs(heads(groups.at[:, k].add(1.0)) - heads(groups)).max((1, 2, 3)) for k in range(3)]
+    before = np.asarray(heads(groups))
+    shift = np.eye(3, dtype=np.float32)[:, None, :, None, None]  # [group, 1, group, 1, 1]
+    changes = [np.abs(np.asarray(heads(groups + shift[k])) - before).max((1, 2, 3)) for k in range(3)]
     return np.stack(changes, axis=1) > 1e-6
 
 
@@ -83,15 +80,15 @@ def test_attention_over_groups_mixes_them_even_at_one_step():
 
 def test_attention_equals_the_printed_formula():
     groups = random_groups(2, 3)
-    block = GroupedHeadAttention()
-    variables = init(block, groups)
-    p = variables["params"]
+    block: Any = GroupedHeadAttention()
+    p = random_params(block, groups)
     heads = []
     for k in range(2):
         q, key, v = (groups[0, k] @ p[name]["kernel"] for name in ("query", "key", "value"))
-        heads.append(nn.softmax(q @ key.T / np.sqrt(4)) @ v)
-    expected = jnp.concatenate(heads, -1) @ p["output"]["kernel"] + p["output"]["bias"][None]
-    np.testing.assert_allclose(block.apply(variables, groups)[0], expected, atol=1e-5)
+        weights = np.exp(q @ key.T / np.sqrt(4))
+        heads.append(weights / weights.sum(-1, keepdims=True) @ v)
+    expected = np.concatenate(heads, -1) @ p["output"]["kernel"] + p["output"]["bias"]
+    np.testing.assert_allclose(jax.jit(block.apply)({"params": p}, groups)[0], expected, atol=1e-5)
 
 
 class Linear(nn.Module):
@@ -109,36 +106,35 @@ class Linear(nn.Module):
 @pytest.mark.parametrize("over", OVER)
 def test_padding_changes_nothing(qkv, over):
     module = FineGrained(((0, 1), (4, 2)), functools.partial(Linear, 3), qkv, over)
-    x = jax.random.normal(jax.random.key(1), (2, 4, 5))
-    mask = jnp.array([[True] * 4, [True, False, False, False]])
-    x = jnp.where(mask[..., None], x, jnp.nan)
-    variables = init(module, x, mask)
+    mask = np.array([[True] * 4, [True, False, False, False]])
+    x = np.random.default_rng(3).normal(size=(2, 4, 5)).astype(np.float32)
+    x[~mask] = np.nan
+    params = random_params(module, x, mask)
 
     @jax.jit
-    def run(variables, x, mask):
-        def loss(variables):
-            y, _ = module.apply(variables, x, mask)
+    def run(params, x, mask):
+        def loss(params):
+            y, _ = module.apply({"params": params}, x, mask)
             return jnp.sum(y**2), y
 
-        return jax.value_and_grad(loss, has_aux=True)(variables)
+        return jax.value_and_grad(loss, has_aux=True)(params)
 
-    (_, y), gradient = run(variables, x, mask)
-    longer = jnp.pad(x, ((0, 0), (0, 3), (0, 0)), constant_values=jnp.nan)
-    (_, y_2), gradient_2 = run(variables, longer, jnp.pad(mask, ((0, 0), (0, 3))))
-    assert not np.asarray(y)[~np.asarray(mask)].any()
-    np.testing.assert_allclose(y, y_2[:, :4], atol=1e-6)
+    (_, y), gradient = run(params, x, mask)
+    longer = np.pad(x, ((0, 0), (0, 3), (0, 0)), constant_values=np.nan)
+    (_, y_2), gradient_2 = run(params, longer, np.pad(mask, ((0, 0), (0, 3))))
+    assert not np.asarray(y)[~mask].any()
+    np.testing.assert_allclose(y, np.asarray(y_2)[:, :4], atol=1e-6)
     for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(gradient_2), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_each_sub_network_sees_its_own_columns():
     module = FineGrained(((3, 4), (0,)), functools.partial(Linear, 2))
-    x, mask = jnp.zeros((1, 2, 5)), jnp.ones((1, 2), bool)
-    params = init(module, x, mask)["params"]
+    params = random_params(module, np.zeros((1, 2, 5), np.float32), np.ones((1, 2), bool))
     assert params["group_0"]["dense"]["kernel"].shape == (2, 2)
     assert params["group_1"]["dense"]["kernel"].shape == (1, 2)
-    np.testing.assert_array_equal(take_columns(jnp.arange(5), (3, 4)), [3, 4])
-    np.testing.assert_array_equal(take_columns(jnp.arange(5), (4, 0, 2)), [4, 0, 2])
+    np.testing.assert_array_equal(take_columns(jnp.asarray(np.arange(5)), (3, 4)), [3, 4])
+    np.testing.assert_array_equal(take_columns(jnp.asarray(np.arange(5)), (4, 0, 2)), [4, 0, 2])
 
 
 def spec_with(audio=None, vision=None) -> DatasetSpec:
@@ -210,7 +206,8 @@ def mfn_branch(groups, h):
 
     def cell(width):
         x, state = jax.ShapeDtypeStruct((2, width), jnp.float32), jax.ShapeDtypeStruct((2, h), jnp.float32)
-        return parameters(LSTMCell(h), (state, state), x)
+        projected = jax.ShapeDtypeStruct((2, 4 * h), jnp.float32)
+        return parameters(LSTMInput(h), x) + parameters(LSTMStep(h), (state, state), projected)
 
     states = jax.ShapeDtypeStruct((2, len(groups), 1, h), jnp.float32)
     return sum(map(cell, groups)) + (parameters(GroupedHeadAttention(), states) if len(groups) > 1 else 0)

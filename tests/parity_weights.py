@@ -1,0 +1,33 @@
+"""Golden weights and gradients, by the pairs of names of msa_jax.interop.layers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+from parity_errors import Errors
+
+from msa_jax.interop.layers import Entry
+
+
+def variables_of(entries: list[Entry], arrays: Mapping[str, np.ndarray]) -> Any:
+    """{"params": ...} from the file's ``state/``."""
+    flat = {e.ours: np.asarray(e.convert(arrays[f"state/{e.peer}"])) for e in entries}
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def compare_gradient(entries: list[Entry], errors: Errors, gradient: Any, *folders: str) -> None:
+    """Every gradient below the ``folders`` of the file; the parts of a packed matrix count together."""
+    ours = flax.traverse_util.flatten_dict({"params": gradient}, sep="/")
+    places: dict[str, list[Entry]] = {}
+    for entry in entries:
+        places.setdefault(entry.peer, []).append(entry)
+    for folder in folders:
+        for key in [k for k in errors.arrays if k.startswith(folder)]:
+            parts = places.get(key.removeprefix(folder), [])
+            if not parts:
+                errors.missing(key)
+                continue
+            pairs = [(e.convert(errors.arrays[key]), ours[e.ours]) for e in parts]
+            theirs, mine = (np.concatenate([np.ravel(pair[i]) for pair in pairs]) for i in (0, 1))
+            errors.compare_gradient(key, mine, theirs)

@@ -2,7 +2,18 @@
 
 from types import ModuleType
 
-from configs.models import ef_lstm, lf_dnn, lmf, mlf_dnn, mlmf, mtfn, tfn, ufen_mtfn
+from configs.models import (
+    ef_lstm,
+    lf_dnn,
+    lmf,
+    mlf_dnn,
+    mlmf,
+    mtfn,
+    mult,
+    tfn,
+    tmt,
+    ufen_mtfn,
+)
 from msa_jax.config import Config, block
 from msa_jax.errors import ConfigError, nearest
 
@@ -17,6 +28,8 @@ MODEL_BLOCKS: dict[str, ModuleType] = {
     "mlf_dnn": mlf_dnn,
     "mtfn": mtfn,
     "mlmf": mlmf,
+    "mult": mult,
+    "tmt": tmt,
 }
 #: What may stand after the colon beside the model's name, as key=value.
 ARGUMENT_KEYS = ("fg", "task")

@@ -24,7 +24,7 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 def model_block(meta: dict[str, Any]) -> configuration.Config:
     """Our model block with the peer's settings, all dropouts off, compat on."""
     name = meta["model"].removesuffix("_reg")
-    settings = mmsa.peer_model(name).settings(meta["config"])
+    settings = mmsa.peer_model(name).settings({"seq_lens": meta["seq_lens"], **meta["config"]})
     settings |= {k: 0.0 for k in settings if k.endswith("dropout")}
     block = configuration.load(f"{CONFIGS / 'sims.py'}:{name}").copy_and_resolve_references().model
     block.unlock()

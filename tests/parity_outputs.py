@@ -45,4 +45,12 @@ OUTPUTS: dict[str, dict[str, Take]] = {
     "mtfn": _FOUR | {"Feature_f": _feature("tensor")},
     "mlmf": _FOUR,
     "mult": _FOUR | _CROSS_MODAL,
+    "tmt": {
+        "project_layer": _feature("encoded"),
+        "x_invariant": _feature("invariant"),
+        "fusion_1": _feature("crossed_specific"),
+        "fusion_2": _feature("crossed_invariant"),
+        **{f"x_specific_{m[0]}": _feature(f"specific_{m}") for m in ("text", "audio", "vision")},
+        **{f"proj_{m[0]}": _feature(f"projected_{m}") for m in ("text", "audio", "vision")},
+    },
 }

@@ -8,7 +8,18 @@ import flax.linen as nn
 from msa_jax.config import Config
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError, nearest
-from msa_jax.models import ef_lstm, lf_dnn, lmf, mlf_dnn, mlmf, mtfn, tfn, ufen_mtfn
+from msa_jax.models import (
+    ef_lstm,
+    lf_dnn,
+    lmf,
+    mlf_dnn,
+    mlmf,
+    mtfn,
+    mult,
+    tfn,
+    tmt,
+    ufen_mtfn,
+)
 
 
 def _none(_model: Config) -> tuple[str, ...]:
@@ -38,6 +49,8 @@ MODELS: dict[str, ModelEntry] = {
     "mlf_dnn": ModelEntry(mlf_dnn.build, mlf_dnn.objective),
     "mtfn": ModelEntry(mtfn.build, mtfn.objective),
     "mlmf": ModelEntry(mlmf.build, mlmf.objective, mlmf.frozen),
+    "mult": ModelEntry(mult.build, mult.objective),
+    "tmt": ModelEntry(tmt.build, tmt.objective),
 }
 
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from msa_jax.nn.attention import MASKED
-from msa_jax.nn.bits import hashed_bits, hashed_uniform
-from msa_jax.nn.dropout import Dropout
+from msa_jax.nn.bits import hashed_uniform
+from msa_jax.nn.dropout import Dropout, drop
 from msa_jax.nn.transformer import layer_norm
 
 
@@ -78,34 +78,29 @@ def _scores(query: jax.Array, key: jax.Array) -> jax.Array:
     return jnp.einsum("bkqh,bkth->bkqt", query, key, preferred_element_type=jnp.float32)
 
 
-def _drop(weights: jax.Array, seed: jax.Array, rate: float) -> jax.Array:
-    if rate == 0:
-        return weights
-    keep = hashed_bits(seed, weights.shape) < jnp.uint32(round((1 - rate) * 2**32))
-    return jnp.where(keep, weights / (1 - rate), 0)
-
-
 def _attend_forward(query, key, value, reach, seed, rate):
     visible = _visible(reach, key.shape[2])
     scores = jnp.where(visible, _scores(query, key), MASKED)
     largest = scores.max(axis=-1, keepdims=True)
     weights = jnp.where(visible, jnp.exp(scores - largest), 0)
     total = jnp.maximum(weights.sum(axis=-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
-    dropped = _drop(weights, seed, rate).astype(value.dtype)
+    dropped = drop(weights, rate, seed).astype(value.dtype)
     out = jnp.einsum("bkqt,bkth->bkqh", dropped, value, preferred_element_type=jnp.float32) / total
     out = out.astype(query.dtype)
     return out, (query, key, value, reach, seed, out, largest + jnp.log(total))
 
 
 def _attend_backward(rate, saved, gradient):
-    # The barrier keeps the compiler from finding that the forward pass computed the same scores, and
-    # then holding on to them.
-    saved, gradient = jax.lax.optimization_barrier((saved, gradient))
     query, key, value, reach, seed, out, normaliser = saved
+    # A zero that no compiler knows to be one. Through it the scores depend on the gradient; otherwise XLA
+    # sees that the forward pass computed the same and keeps that (on a CPU it drops optimization_barrier).
+    zero = 0 * gradient[0, 0, 0, 0]
+    query = query + zero
+    seed = jax.random.wrap_key_data(jax.random.key_data(seed) + zero.astype(jnp.uint32))
     weights = jnp.where(_visible(reach, key.shape[2]), jnp.exp(_scores(query, key) - normaliser), 0)
     mean = jnp.sum((gradient * out).astype(jnp.float32), axis=-1, keepdims=True)
-    d_scores = weights * (_drop(_scores(gradient, value), seed, rate) - mean)
-    d_scores, dropped = d_scores.astype(query.dtype), _drop(weights, seed, rate).astype(query.dtype)
+    d_scores = weights * (drop(_scores(gradient, value), rate, seed) - mean)
+    d_scores, dropped = d_scores.astype(query.dtype), drop(weights, rate, seed).astype(query.dtype)
     return (
         jnp.einsum("bkqt,bkth->bkqh", d_scores, key),
         jnp.einsum("bkqt,bkqh->bkth", d_scores, query),
@@ -170,13 +165,13 @@ class CrossModalLayer(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, source: jax.Array, reach: jax.Array, train: bool) -> jax.Array:
         """x [B, Tq, D], source [B, Tk, D], reach [B, Tq] to [B, Tq, D]."""
-        drop, width = Dropout(self.residual_dropout), x.shape[-1]
+        residual, width = Dropout(self.residual_dropout), x.shape[-1]
         norm = layer_norm("norm_1")
         attention = CrossModalAttention(self.heads, self.attention_dropout, name="attention")
-        x = x + drop(attention(norm(x), norm(source), reach, train), train)
+        x = x + residual(attention(norm(x), norm(source), reach, train), train)
         hidden = nn.Dense(4 * width, kernel_init=xavier_uniform, name="inner")(layer_norm("norm_2")(x))
         hidden = Dropout(self.relu_dropout)(nn.relu(hidden), train)
-        return x + drop(nn.Dense(width, kernel_init=xavier_uniform, name="outer")(hidden), train)
+        return x + residual(nn.Dense(width, kernel_init=xavier_uniform, name="outer")(hidden), train)
 
 
 class CrossModalEncoder(nn.Module):
@@ -223,9 +218,9 @@ class CrossModalEncoder(nn.Module):
         Returns:
           [B, Tq, D], unspecified at padding; with ``last_only`` [B, 1, D].
         """
-        drop, scale = Dropout(self.embed_dropout), x.shape[-1] ** 0.5
-        x = drop(x * scale, train)
-        source = None if source is None else drop(source * scale, train)
+        embed, scale = Dropout(self.embed_dropout), x.shape[-1] ** 0.5
+        x = embed(x * scale, train)
+        source = None if source is None else embed(source * scale, train)
         lengths = mask.sum(axis=1)
         source_lengths = lengths if source_mask is None else source_mask.sum(axis=1)
         reach = key_reach(lengths, source_lengths, x.shape[1], self.causal)

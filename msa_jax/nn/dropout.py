@@ -7,8 +7,18 @@ import jax.numpy as jnp
 from msa_jax.nn.bits import hashed_bits
 
 
+def drop(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
+    """Sets each element of x to 0 with probability ``rate`` and scales the others by 1 / (1 - rate)."""
+    if rate == 0:
+        return x
+    # An element is kept where its bits are below the threshold; 2^-32 is the grain of the rate.
+    threshold = jnp.uint32(min(round((1 - rate) * 2**32), 2**32 - 1))
+    keep = hashed_bits(key, x.shape) < threshold
+    return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
+
+
 class Dropout(nn.Module):
-    """Sets each element to 0 with probability ``rate`` and scales the others by 1 / (1 - rate).
+    """:func:`drop` where a model trains, with a key of its own for every call.
 
     Attributes:
       rate: from 0 to below 1.
@@ -21,7 +31,4 @@ class Dropout(nn.Module):
         """x of any shape; unchanged where ``train`` is false."""
         if not train or self.rate == 0:
             return x
-        # An element is kept where its bits are below the threshold; 2^-32 is the grain of the rate.
-        threshold = jnp.uint32(min(round((1 - self.rate) * 2**32), 2**32 - 1))
-        keep = hashed_bits(self.make_rng("dropout"), x.shape) < threshold
-        return jnp.where(keep, x / (1 - self.rate), jnp.zeros_like(x))
+        return drop(x, self.rate, self.make_rng("dropout"))

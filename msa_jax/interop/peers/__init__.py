@@ -1,7 +1,7 @@
 """All public PyTorch classes whose weights we read, by our name of the model."""
 
 from msa_jax.interop.layers import PeerModel
-from msa_jax.interop.peers import fusion
+from msa_jax.interop.peers import fusion, transformers
 
 PEERS: dict[str, PeerModel] = {
     "ef_lstm": fusion.EF_LSTM,
@@ -11,4 +11,6 @@ PEERS: dict[str, PeerModel] = {
     "mlf_dnn": fusion.MLF_DNN,
     "mtfn": fusion.MTFN,
     "mlmf": fusion.MLMF,
+    "mult": transformers.MULT,
+    "tmt": transformers.TMT,
 }

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from msa_jax.config import Config
 from msa_jax.interop.layers import Entry, PeerModel, linear, norm, raw
 
@@ -60,3 +62,60 @@ def _mult_settings(peer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 MULT = PeerModel(_mult, _mult_settings, absent=("*.version", "*._float_tensor"))
+
+
+def pre_norm(ours: str, peer: str, n_layers: int) -> list[Entry]:
+    """A pre-norm stack of TMT and ALMT."""
+    entries = []
+    for layer in range(n_layers):
+        attention, there = f"{ours}/attention_{layer}", f"{peer}.layers.{layer}.0"
+        for name in ("query", "key", "value"):
+            entries += norm(f"{attention}/norm_{name}", f"{there}.norm_{name[0]}")
+            entries += linear(f"{attention}/{name}", f"{there}.fn.to_{name[0]}", bias=False)
+        entries += linear(f"{attention}/output", f"{there}.fn.to_out.0")
+        ff, there = f"{ours}/ff_{layer}", f"{peer}.layers.{layer}.1"
+        entries += norm(f"{ff}/norm", f"{there}.norm")
+        entries += linear(f"{ff}/inner", f"{there}.fn.net.0") + linear(f"{ff}/outer", f"{there}.fn.net.3")
+    return entries
+
+
+def _first(x: np.ndarray) -> np.ndarray:
+    """The peer's tables have a leading axis of 1."""
+    return x[0]
+
+
+def _tmt(model: Config) -> list[Entry]:
+    entries = raw("tokens", "project_layer.cls_token", _first)
+    entries += raw("positions", "project_layer.pos_embedding", _first)
+    entries += pre_norm("encoder", "project_layer.encoder", model.n_layers)
+    for m, initial in _INITIALS.items():
+        entries += linear(f"{m}/linear", f"proj_{initial}")
+    for ours, peer in (("cross_specific", "fusion_layer_1"), ("cross_invariant", "fusion_layer_2")):
+        for side in ("source", "target"):
+            entries += raw(f"{ours}/{side}_positions", f"{peer}.pos_embedding_{side[0]}", _first)
+        entries += pre_norm(f"{ours}/encoder", f"{peer}.CrossTransformerEncoder", model.cross_layers)
+    return entries + linear("linear", "cls_head.0") + linear("output", "cls_head.1")
+
+
+def _tmt_settings(peer: Mapping[str, Any]) -> dict[str, Any]:
+    outputs = peer["num_outputs"]
+    return {
+        "task": "regression" if outputs == 1 else "classification",
+        "n_classes": outputs,
+        "d_model": peer["dim"],
+        "heads": peer["heads"],
+        "head_width": peer["dim_head"],
+        "n_layers": peer["depth"],
+        "hidden": peer["mlp_dim"],
+        "cross_layers": peer["cross_depth"],
+        "cross_hidden": peer["cross_mlp_dim"],
+        "cross_positions": peer["cross_frames"],
+        "head_hidden": peer["head_dim"],
+        "frames": tuple(peer["seq_lens"]),  # text, audio, vision
+        "task_weight": peer["delta"],
+        "orthogonal_weight": peer["alpha"],
+        "mmd_weight": peer["beta"],
+    }
+
+
+TMT = PeerModel(_tmt, _tmt_settings)

@@ -18,8 +18,9 @@ def get_config(argument: str = ""):
     data.feature_norm = "zscore_train"  # the generated columns differ in scale as much as real ones do
     data.buckets = 1  # on so few epochs a second shape costs more to compile than it saves
     config = common.build(data, argument)
-    config.train.learning_rate = 1e-3  # 5e-3, as on CH-SIMS, does not learn here
-    if "tiny" not in argument:
-        config.train.update({"batch_size": 32, "epochs": 5})
-        config.model.update({"d_model": 64, "dropout": 0.3})
+    if config.model.name == "ufen_mtfn":
+        config.train.learning_rate = 1e-3  # 5e-3, as on CH-SIMS, does not learn here
+        if "tiny" not in argument:
+            config.train.update({"batch_size": 32, "epochs": 5})
+            config.model.update({"d_model": 64, "dropout": 0.3})
     return config

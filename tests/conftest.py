@@ -5,8 +5,11 @@ import pathlib
 import tempfile
 
 CACHE = pathlib.Path(tempfile.gettempdir()) / f"msa_jax_test_cache_{os.getuid()}"
-# Eight CPU devices stand in for a pod. Set before JAX starts; subprocess tests make their own choice.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+# Eight CPU devices stand in for a pod, and compiling, which is what the tests mostly do, is made
+# quick. Set before JAX starts; subprocess tests make their own choice.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 

@@ -1,0 +1,233 @@
+"""What every model must keep, over the whole MODELS dict: a new model is tested by being listed."""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import CONFIGS, LENGTHS, SPEC
+
+from msa_jax import config as configuration
+from msa_jax import models
+from msa_jax.data.batch import Batch, example_batch
+from msa_jax.data.dataset import Dataset, Split
+from msa_jax.data.prepare import reduce_dataset
+from msa_jax.data.spec import MODALITIES
+from msa_jax.errors import ConfigError
+from msa_jax.train import optim, state
+from msa_jax.train.checkpoint import Checkpoints, Progress, best_of
+
+NEED_UNIMODAL_LABELS = ("mlf_dnn", "mtfn", "mlmf")
+DATASETS = ("synthetic", "mosi", "mosei", "sims", "simsv2")
+
+
+@functools.cache
+def load(name: str) -> Any:
+    # MTFN's published weight of the audio task is 0.
+    overrides = ["model.weights.A=0.3"] if name == "mtfn" else []
+    return configuration.load(f"{CONFIGS / 'sims.py'}:{name},tiny", ["train.accumulate=1", *overrides])
+
+
+def clips(name: str, steps=(5, 8, 6), filler: float = 0.0, rows=(0, 1, 2, 3), idle=()) -> Batch:
+    """The clips ``rows`` as the model reads them, padded with ``filler``; the clips ``idle``, made loud, only fill the batch."""
+    values, lengths = {}, {}
+    every = [*rows, *idle]
+    for k, m in enumerate(MODALITIES):
+        lengths[m] = np.array([LENGTHS[row][k] for row in every], np.int32)
+        values[m] = np.full((len(every), steps[k], SPEC.modalities[m].width), filler, np.float32)
+        for place, row in enumerate(every):
+            drawn = np.random.default_rng((row, k)).normal(size=(lengths[m][place], SPEC.modalities[m].width))
+            values[m][place, : lengths[m][place]] = drawn * (100 if place >= len(rows) else 1)
+    drawn = np.random.default_rng(9).uniform(-1, 1, size=(4, len(LENGTHS))).astype(np.float32)
+    labels = {task: y[every] for task, y in zip(SPEC.tasks, drawn, strict=True)}
+    split = Split(np.array([str(r) for r in every]), values, lengths, labels)
+    modalities = {
+        m: dataclasses.replace(SPEC.modalities[m], length=t) for m, t in zip(MODALITIES, steps, strict=True)
+    }
+    spec = dataclasses.replace(SPEC, modalities=modalities)
+    split = reduce_dataset(Dataset(spec, {"train": split}), load(name).data.reduce, False).splits["train"]
+    mask = {m: np.arange(x.shape[1]) < split.lengths[m][:, None] for m, x in split.values.items()}
+    weight = np.array([1.0] * len(rows) + [0.0] * len(idle), np.float32)
+    index: Any = np.arange(len(every), dtype=np.int32)
+    return jax.tree.map(jnp.asarray, Batch(dict(split.values), mask, labels, index, weight))  # type: ignore[arg-type]
+
+
+@functools.cache
+def model_of(name: str) -> Any:
+    reduce = load(name).data.reduce
+    spec = reduce_dataset(Dataset(SPEC, {}), reduce, False).spec
+    # One step longer than the clips, for those that count steps.
+    modalities = {m: dataclasses.replace(r, length=r.length + 3) for m, r in spec.modalities.items()}
+    return models.build(load(name).model, dataclasses.replace(spec, modalities=modalities))
+
+
+@functools.cache
+def variables_of(name: str) -> Any:
+    model, batch = model_of(name), clips(name)
+    shapes = jax.eval_shape(lambda b: model.init(jax.random.key(0), b, train=False), batch)
+    rng = np.random.default_rng(1)
+
+    def draw(path, shape):
+        x = (0.4 * rng.normal(size=shape.shape)).astype(np.float32)
+        # Biases above 0 keep every ReLU of such narrow networks alive for some clip.
+        return np.abs(x) if jax.tree_util.keystr(path[-1:], simple=True) == "bias" else x
+
+    drawn = jax.tree_util.tree_map_with_path(draw, shapes)
+    statistics = jax.tree.map(lambda x: np.abs(x) + 0.5, drawn.get("batch_stats", {}))
+    return {"params": drawn["params"], "batch_stats": statistics}
+
+
+@functools.cache
+def forward(name: str) -> Any:
+    return jax.jit(lambda variables, batch: model_of(name).apply(variables, batch, train=False).predictions)
+
+
+@functools.cache
+def gradient(name: str) -> Any:
+    """Loss, gradient and new statistics of a training step without dropout."""
+    block = load(name).copy_and_resolve_references().model
+    with block.unlocked():
+        for key in block:
+            if key.endswith("dropout"):
+                block[key] = 0.0
+    quiet = dataclasses.replace(model_of(name), s=models.build(block, SPEC).s)
+    objective = models.objective(block, SPEC)
+
+    def loss(params, statistics, batch):
+        variables = {"params": params, "batch_stats": statistics}
+        outputs, updated = quiet.apply(variables, batch, train=True, mutable=["batch_stats"])
+        return objective(outputs, batch, {})[0], updated.get("batch_stats", {})
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+
+def step(name: str, batch: Batch) -> Any:
+    variables = variables_of(name)
+    return gradient(name)(variables["params"], variables["batch_stats"], batch)
+
+
+def assert_close(a, b, atol=2e-5):
+    for (path, x), y in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True):
+        scale = max(1.0, float(np.abs(np.asarray(x)).max()))
+        np.testing.assert_allclose(x, y, atol=atol * scale, rtol=0, err_msg=jax.tree_util.keystr(path))
+
+
+ALL = pytest.mark.parametrize("name", models.MODELS)
+
+
+@ALL
+def test_padding_and_batch_mates_change_no_prediction(name):
+    run, variables = forward(name), variables_of(name)
+    whole = run(variables, clips(name))
+    assert_close(whole, run(variables, clips(name, filler=np.nan)))
+    order = (3, 1, 1, 0)
+    assert_close(jax.tree.map(lambda y: y[np.array(order)], whole), run(variables, clips(name, rows=order)))
+    for row in (2, 3):  # alone, in a longer batch
+        alone = run(variables, clips(name, steps=(6, 11, 7), filler=np.nan, rows=(row,)))
+        assert_close(jax.tree.map(lambda y, row=row: y[row : row + 1], whole), alone)
+    for y in jax.tree.leaves(whole):
+        assert np.ptp(np.asarray(y)[:3]) > 1e-3, "the clips must differ, or this compares nothing"
+
+
+@ALL
+def test_padding_and_idle_rows_change_no_training_step(name):
+    (loss, statistics), grads = step(name, clips(name, idle=(1, 2)))
+    for path, g in jax.tree.leaves_with_path(grads):
+        assert np.isfinite(g).all(), path
+    assert any(np.abs(g).max() > 0 for g in jax.tree.leaves(grads))
+    (again, statistics_again), grads_again = step(name, clips(name, filler=np.nan, idle=(0, 3)))
+    assert_close((loss, statistics), (again, statistics_again))
+    assert_close(grads, grads_again)
+
+
+@ALL
+def test_a_batch_of_one_trains(name):
+    (loss, _), grads = step(name, clips(name, rows=(1,), idle=(0, 0, 0, 0, 0)))
+    assert np.isfinite(loss)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+    one = jax.eval_shape(functools.partial(step, name), clips(name, rows=(1,)))
+    assert jax.tree.map(jnp.shape, one[1]) == jax.tree.map(jnp.shape, grads)
+
+
+@ALL
+def test_every_parameter_is_trained(name):
+    """Over two batches, none is out of the loss's reach: but for what the model says it freezes."""
+    assert models.frozen(load(name).model) == ()
+    # Three clips: of an even number the signs of absolute errors may cancel.
+    _, grads = step(name, clips(name, rows=(0, 1, 2), idle=(0, 0, 0)))
+    untouched = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, g in jax.tree.leaves_with_path(grads)
+        if not np.abs(g).max() > 0
+    ]
+    # A key's bias moves all scores of a query alike, which a softmax does not see.
+    assert [p for p in untouched if not p.endswith("key/bias")] == []
+
+
+@ALL
+def test_a_training_state_is_saved_and_restored(name, tmp_path):
+    config = load(name)
+    optimizer = optim.build_optimizer(config.train, 10, compat=False)
+    batch = clips(name)
+    shapes = jax.eval_shape(lambda b: state.create_state(model_of(name), b, optimizer, 7), batch)
+    rng = np.random.default_rng(3)
+    drawn: Any = jax.tree.map(lambda s: jnp.asarray(np.abs(rng.normal(size=s.shape)) * 9, s.dtype), shapes)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", print)
+    checkpoints.save(drawn, best_of(drawn), Progress(epoch=3))
+    checkpoints.close()
+    empty = jax.tree.map(jnp.zeros_like, drawn)
+    reopened = Checkpoints(tmp_path / "checkpoints", print)
+    restored = reopened.restore(empty, best_of(empty))
+    reopened.close()
+    assert restored is not None
+    for a, b in zip(jax.tree.leaves(restored[0]), jax.tree.leaves(drawn), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@ALL
+def test_the_configuration_of_every_data_set_builds(name, dataset):
+    config = configuration.load(f"{CONFIGS / dataset}.py:{name}")
+    spec = configuration.expected_spec(config)
+    model = models.build(config.model, spec)
+    batch = jax.eval_shape(lambda: example_batch(spec, 2))
+    if name in NEED_UNIMODAL_LABELS and "T" not in spec.tasks:
+        with pytest.raises(ConfigError, match="label per modality"):
+            models.objective(config.model, spec)
+        return
+    objective = models.objective(config.model, spec)
+
+    def run(b):
+        outputs = model.init_with_output(jax.random.key(0), b, train=False)[0]
+        return outputs, objective(outputs, b, {})
+
+    outputs, (loss, parts) = jax.eval_shape(run, batch)
+    assert loss.shape == ()
+    assert all(part.shape == () for part in parts.values())
+    assert outputs.predictions["M"].shape == (2,)
+    assert outputs.features["fusion"].ndim == 2
+
+
+@pytest.mark.parametrize("name", [m for m in models.MODELS if m != "ufen_mtfn"])
+def test_classes_are_logits(name):
+    config = configuration.load(f"{CONFIGS / 'sims.py'}:{name},tiny,task=classification")
+    spec = configuration.expected_spec(config)
+    model, objective = models.build(config.model, spec), models.objective(config.model, spec)
+
+    def run(b):
+        outputs = model.init_with_output(jax.random.key(0), b, train=False)[0]
+        return outputs.predictions, objective(outputs, b, {})[0]
+
+    predictions, loss = jax.eval_shape(run, jax.eval_shape(lambda: example_batch(spec, 2)))
+    assert {y.shape for y in predictions.values()} == {(2, 3)}
+    assert loss.shape == ()
+
+
+def test_listed_everywhere():
+    developers = (pathlib.Path(__file__).resolve().parents[2] / "DEVELOPERS.md").read_text()
+    for name in models.MODELS:
+        assert f"`{name}`" in developers, f"{name} is missing in DEVELOPERS.md"

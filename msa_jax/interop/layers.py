@@ -105,8 +105,10 @@ class PeerModel(NamedTuple):
       entries: the model block to the pairs of names.
       settings: the class's own settings to keys of our model block.
       absent: name patterns of the state dict that carry no weights.
+      optional: name patterns of weights that a state dict may lack, since the class does not save them.
     """
 
     entries: Callable[[Config], list[Entry]]
     settings: Callable[[Mapping[str, Any]], dict[str, Any]]
     absent: tuple[str, ...] = ("*.num_batches_tracked",)
+    optional: tuple[str, ...] = ()

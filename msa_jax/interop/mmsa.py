@@ -1,13 +1,17 @@
 """Weights of the public PyTorch classes, into our models.
 
-    python -m msa_jax.interop.mmsa --model=mult --state=mult-mosi.pth --config=configs/mosi.py:mult \\
-        --config.data.path=unaligned_50.pkl --workdir=runs/imported
+    python -m msa_jax.interop.mmsa --model=mult --state=mult-mosi.pth --config=configs/mosi.py \\
+        --config.data.path=unaligned_50.pkl --config.model.compat=true --workdir=runs/imported
 
-makes a run folder that evaluates, reports and predicts like one that we trained. The file is read
-with PyTorch (the [torch] extra) as weights only: nothing in it is executed.
+makes a run folder that evaluates, reports and predicts like one that we trained; with
+``model.compat=true`` the scores are those that the weights had in PyTorch. The file is read with
+PyTorch (the [torch] extra) as weights only: nothing in it is executed.
 """
 
+import argparse
 import fnmatch
+import pathlib
+import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +20,10 @@ import flax.traverse_util
 import jax
 import numpy as np
 
+from msa_jax import config as configuration
 from msa_jax.config import Config
-from msa_jax.errors import DataError, nearest
+from msa_jax.data.batch import example_batch
+from msa_jax.errors import ConfigError, DataError, nearest, run_command
 from msa_jax.interop.layers import PeerModel
 from msa_jax.interop.peers import PEERS
 
@@ -27,6 +33,9 @@ _PREFIX = "Model."
 
 def import_state_dict(model: nn.Module, arrays: Mapping[str, Any], config: Config, batch: Any) -> Any:
     """A peer's state dict as variables of our model.
+
+    Weights that the public class does not save (Graph-MFN's node networks) and that ``arrays`` lacks
+    are left at the values that our model starts from with seed 0.
 
     Args:
       model: the module that ``config`` builds.
@@ -43,6 +52,9 @@ def import_state_dict(model: nn.Module, arrays: Mapping[str, Any], config: Confi
     shapes: Any = jax.eval_shape(lambda b: model.init(jax.random.key(0), b, train=False), batch)
     wanted = flax.traverse_util.flatten_dict(shapes, sep="/")
     found = convert_names(arrays, config)
+    unsaved = [path for path in _optional_paths(config) if path in wanted and path not in found]
+    if unsaved:
+        found |= _fresh(model, batch, unsaved)
     problems = [
         f"{path} is {found[path].shape}, not {wanted[path].shape}"
         for path in sorted(found.keys() & wanted)
@@ -61,7 +73,8 @@ def import_state_dict(model: nn.Module, arrays: Mapping[str, Any], config: Confi
 def convert_names(arrays: Mapping[str, Any], config: Config) -> dict[str, np.ndarray]:
     """The peer's arrays under our paths ("params/...", "batch_stats/..."), in our layout.
 
-    Works on gradients too, which have the names and layouts of their weights.
+    Works on gradients too, which have the names and layouts of their weights. Optional weights that
+    are not there are left out.
 
     Raises:
       DataError: if the model has no public class here, or names are missing or left over.
@@ -70,18 +83,15 @@ def convert_names(arrays: Mapping[str, Any], config: Config) -> dict[str, np.nda
     arrays = {name.removeprefix(_PREFIX): np.asarray(x) for name, x in arrays.items()}
     entries = peer.entries(config)
     named = {entry.peer for entry in entries}
-    missing = [name for name in sorted(named) if name not in arrays]
-    extra = [
-        name
-        for name in sorted(arrays.keys() - named)
-        if not any(fnmatch.fnmatch(name, p) for p in peer.absent)
-    ]
+    missing = [n for n in sorted(named) if n not in arrays and not _matches(n, peer.optional)]
+    extra = [n for n in sorted(arrays.keys() - named) if not _matches(n, peer.absent)]
     if missing or extra:
         raise DataError(
             f"this is not a state dict of {config.name} with these settings: missing {_listed(missing)}; "
             f"left over {_listed(extra)}."
         )
-    return {e.ours: np.asarray(e.convert(arrays[e.peer]), np.float32) for e in entries}
+    there = [e for e in entries if e.peer in arrays]
+    return {e.ours: np.asarray(e.convert(arrays[e.peer]), np.float32) for e in there}
 
 
 def peer_model(name: str) -> PeerModel:
@@ -98,6 +108,84 @@ def peer_model(name: str) -> PeerModel:
     return PEERS[name]
 
 
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+
+
+def _optional_paths(config: Config) -> list[str]:
+    peer = peer_model(config.name)
+    return [e.ours for e in peer.entries(config) if _matches(e.peer, peer.optional)]
+
+
+def _fresh(model: nn.Module, batch: Any, paths: list[str]) -> dict[str, np.ndarray]:
+    """Values that the model starts from with seed 0."""
+
+    def draw(example: Any) -> dict[str, Any]:
+        variables: Any = model.init(jax.random.key(0), example, train=False)
+        flat = flax.traverse_util.flatten_dict(variables, sep="/")
+        return {path: flat[path] for path in paths}
+
+    zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
+    return jax.tree.map(np.asarray, jax.jit(draw)(zeros))
+
+
 def _listed(names: list[str], most: int = 12) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
+
+
+def read_state_dict(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """The arrays of a ``.pth`` file by name; nothing in the file is executed.
+
+    Raises:
+      DataError: if PyTorch is not installed, or the file is missing or holds anything else.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise DataError("reading PyTorch weights needs the extra: pip install 'msa_jax[torch]'.") from None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}; give the .pth file that MMSA wrote.") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise DataError(f"{path} is no file of PyTorch weights and was not loaded: {reason}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(x, torch.Tensor) for x in state.values()):
+        raise DataError(f"{path} holds no state dict; save one with torch.save(model.state_dict(), FILE).")
+    return {str(name): x.detach().float().numpy() for name, x in state.items()}
+
+
+def _with_model(argument: str, model: str) -> str:
+    """Puts the model's name into ``PATH.py[:ARGUMENT]``."""
+    path, _, words = argument.partition(":")
+    named = [w for w in words.split(",") if w and "=" not in w and w != "tiny"]
+    if named and named != [model]:
+        raise ConfigError(f"--model={model}, but --config={argument} names {named[0]}; give one of them.")
+    return argument if named else f"{path}:{model},{words}".rstrip(",")
+
+
+def main(argv: list[str]) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m msa_jax.interop.mmsa", allow_abbrev=False)
+    configuration.add_arguments(parser)
+    parser.add_argument("--model", required=True, help="our name of the model, for example mult")
+    parser.add_argument("--state", required=True, metavar="FILE.pth", help="the weights that MMSA saved")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the new run")
+    arguments, rest = parser.parse_known_args(argv)
+    peer_model(arguments.model)
+    chosen = _with_model(arguments.config, arguments.model)
+    others = [f"--{name}={getattr(arguments, name)}" for name in ("model", "state", "workdir")]
+    _, config = configuration.parse_command(parser, [f"--config={chosen}", *others, *rest])
+    arrays = read_state_dict(arguments.state)
+    from msa_jax.train.adopt import adopt
+
+    def read(model: nn.Module, spec: Any) -> Any:
+        batch = jax.eval_shape(lambda: example_batch(spec, 1))
+        return import_state_dict(model, arrays, config.model, batch)
+
+    adopt(config, arguments.workdir, read)
+
+
+if __name__ == "__main__":
+    run_command(main)

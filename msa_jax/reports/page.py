@@ -216,7 +216,7 @@ def _tsne(run: Run, mapped: tuple[np.ndarray, np.ndarray]) -> Drawing:
     rows, places = mapped
     svg = figures.draw(
         "tsne",
-        f"Map of the fused features of {len(rows)} test clips, coloured by {'class' if run.classifies else 'true score'}",
+        f"Map of the fused features of {len(rows)} test clips, coloured by what is true of them",
         figures.tsne,
         places,
         run.label[rows],

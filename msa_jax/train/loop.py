@@ -268,8 +268,8 @@ class Loop:
         """Predicts a split with the current parameters.
 
         Returns:
-          "predictions" {task: float32 [N], or logits [N, C]}, "fusion" [N, F], and "scores": the metrics, "loss" and
-          the objective's parts, each summed over clips and then divided.
+          "predictions" {task: float32 [N], or logits [N, C]}, "fusion" [N, F], and "scores": the
+          metrics, "loss" and the objective's parts, each summed over clips and then divided.
         """
         clips = self.dataset.splits[split]
         source, plan = self.setup.sources[split], self.setup.eval_plans[split]

@@ -1,0 +1,68 @@
+"""A run folder for weights that were trained elsewhere."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from msa_jax.config import Config
+from msa_jax.data.load import load_dataset
+from msa_jax.data.spec import DatasetSpec
+from msa_jax.errors import RunError
+from msa_jax.train import setup as building
+from msa_jax.train.checkpoint import Progress, best_of
+from msa_jax.train.display import Display
+from msa_jax.train.loop import Loop
+from msa_jax.train.run_folder import RunFolder
+
+
+def adopt(
+    config: Config, workdir: str | pathlib.Path, read: Callable[[Any, DatasetSpec], Any]
+) -> dict[str, Any]:
+    """Evaluates given weights and leaves the folder that a finished run leaves.
+
+    Args:
+      config: of the model and the data.
+      workdir: a new or empty folder.
+      read: takes the model and the description of its data, gives {"params", "batch_stats"}.
+
+    Returns:
+      What ``result.json`` holds.
+
+    Raises:
+      MsaJaxError: for anything that the user can mend.
+    """
+    folder, display = RunFolder(workdir), Display(quiet=False)
+    if (folder.path / "checkpoints").exists():
+        raise RunError(f"{folder.path} holds a run already; choose another --workdir.")
+    stored = load_dataset(config.data)
+    dataset = building.prepare(config, stored)
+    setup = building.build(config, dataset)
+    learner = setup.programs.learner
+    variables = read(learner.model, dataset.spec)
+    everywhere = NamedSharding(learner.mesh, P())
+    place = jax.jit(lambda tree: jax.tree.map(jnp.asarray, tree), out_shardings=everywhere)
+    folder.claim(config, stored.spec)
+    loop = Loop(config, dataset, folder, setup, display)
+    try:
+        loop.state = loop.state.replace(
+            params=place(variables["params"]), batch_stats=place(variables.get("batch_stats", {}))
+        )
+        loop.best = best_of(loop.state)
+        loop.progress = Progress(finished=True)
+        scores = {name: loop.evaluate(name)["scores"] for name in ("train", "valid")}
+        losses = {k.removeprefix("loss_"): v for k, v in scores["train"].items() if k.startswith("loss")}
+        row = {"epoch": 0, "step": 0, "learning_rate": 0.0, "train": losses, "valid": scores["valid"]}
+        loop.progress.history.append({**row, "seconds": 0.0})
+        folder.write_history(loop.progress.history)
+        loop.checkpoints.save(loop.state, loop.best, loop.progress)
+        result = loop.finish()
+    finally:
+        loop.close()
+    columns = {"test": result["test"], "valid": result["valid"]}
+    display.result(f"{config.model.name} on {stored.spec.name}, imported", columns)
+    return result

@@ -37,17 +37,30 @@ class Dense(nn.Module):
     Attributes:
       features: output width.
       use_bias: whether a bias is added.
+      fan_in: what the initial range is computed from, where this is one part of a wider map that is
+        applied in parts; None: D.
     """
 
     features: int
     use_bias: bool = True
+    fan_in: int | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., D] to [..., features]."""
-        width = x.shape[-1]
-        y = x @ self.param("kernel", fan_in_uniform, (width, self.features))
+        init = symmetric_uniform((self.fan_in or x.shape[-1]) ** -0.5)
+        y = product(x, self.param("kernel", init, (x.shape[-1], self.features)))
         if self.use_bias:
-            bias = self.param("bias", symmetric_uniform(width**-0.5), (self.features,))
+            bias = self.param("bias", init, (self.features,))
             y = y + jnp.broadcast_to(bias, y.shape)
         return y
+
+
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x @ kernel, [..., D] by [D, features], as a product of two matrices.
+
+    With more axes the kernel's gradient sums over several at once, and XLA for CPUs then transposes
+    whole copies of its operands, which takes about as long as the product.
+    """
+    rows = x.reshape(-1, x.shape[-1]) @ kernel
+    return rows.reshape(*x.shape[:-1], kernel.shape[-1])

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from msa_jax.nn.dropout import Dropout
-from msa_jax.nn.initializers import symmetric_uniform
+from msa_jax.nn.initializers import product, symmetric_uniform
 
 #: What a cell carries from step to step: (h,) for a GRU, (h, c) for an LSTM, each [B, H].
 State = tuple[jax.Array, ...]
@@ -54,7 +54,7 @@ class _Direction(nn.Module):
 
 
 def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    y = x @ kernel
+    y = product(x, kernel)
     return y + jnp.broadcast_to(bias, y.shape)
 
 

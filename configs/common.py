@@ -4,8 +4,10 @@ from types import ModuleType
 
 from configs.models import (
     ef_lstm,
+    graph_mfn,
     lf_dnn,
     lmf,
+    mfn,
     mlf_dnn,
     mlmf,
     mtfn,
@@ -25,6 +27,8 @@ MODEL_BLOCKS: dict[str, ModuleType] = {
     "lf_dnn": lf_dnn,
     "tfn": tfn,
     "lmf": lmf,
+    "mfn": mfn,
+    "graph_mfn": graph_mfn,
     "mlf_dnn": mlf_dnn,
     "mtfn": mtfn,
     "mlmf": mlmf,

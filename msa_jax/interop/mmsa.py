@@ -50,7 +50,7 @@ def import_state_dict(model: nn.Module, arrays: Mapping[str, Any], config: Confi
       DataError: if names are missing or left over, or a shape does not fit; all of them are listed.
     """
     shapes: Any = jax.eval_shape(lambda b: model.init(jax.random.key(0), b, train=False), batch)
-    wanted = flax.traverse_util.flatten_dict(shapes, sep="/")
+    wanted: Any = flax.traverse_util.flatten_dict(shapes, sep="/")
     found = convert_names(arrays, config)
     unsaved = [path for path in _optional_paths(config) if path in wanted and path not in found]
     if unsaved:

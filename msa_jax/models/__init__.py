@@ -10,8 +10,10 @@ from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError, nearest
 from msa_jax.models import (
     ef_lstm,
+    graph_mfn,
     lf_dnn,
     lmf,
+    mfn,
     mlf_dnn,
     mlmf,
     mtfn,
@@ -46,6 +48,8 @@ MODELS: dict[str, ModelEntry] = {
     "lf_dnn": ModelEntry(lf_dnn.build, lf_dnn.objective),
     "tfn": ModelEntry(tfn.build, tfn.objective),
     "lmf": ModelEntry(lmf.build, lmf.objective, lmf.frozen),
+    "mfn": ModelEntry(mfn.build, mfn.objective),
+    "graph_mfn": ModelEntry(graph_mfn.build, graph_mfn.objective, graph_mfn.frozen),
     "mlf_dnn": ModelEntry(mlf_dnn.build, mlf_dnn.objective),
     "mtfn": ModelEntry(mtfn.build, mtfn.objective),
     "mlmf": ModelEntry(mlmf.build, mlmf.objective, mlmf.frozen),

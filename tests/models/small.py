@@ -1,6 +1,7 @@
 """A small data set, batches and parameters for testing models without training or compiling much."""
 
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from jax.interpreters import partial_eval
 from random_params import random_params
 
 from msa_jax import config as configuration
+from msa_jax import models
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 
@@ -69,3 +71,13 @@ def used(fn, params) -> dict[str, bool]:
         jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree.leaves_with_path(params)
     ]
     return dict(zip(paths, inputs, strict=True))
+
+
+def count_parameters(argument: str) -> int:
+    """Parameters of a configuration such as "mosi.py:mfn" at its data set's published shapes."""
+    config = configuration.load(f"{CONFIGS / argument}")
+    spec = configuration.expected_spec(config)
+    model = models.build(config.model, spec)
+    batch = jax.eval_shape(lambda: example_batch(spec, 2))
+    shapes: Any = jax.eval_shape(lambda b: model.init(jax.random.key(0), b, train=False), batch)
+    return sum(x.size for x in jax.tree.leaves(shapes["params"]))

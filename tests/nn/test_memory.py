@@ -81,7 +81,7 @@ def test_the_step_before():
 def zero_gates(**biases: float) -> tuple[GatedMemory, Any]:
     """A memory of width 1 whose gates are sigmoid(bias), whatever they read."""
     memory = GatedMemory(1, 2, 2, 0.0, 0.0)
-    params = jax.tree.map(jnp.zeros_like, random_params(memory, X, PROPOSAL, STEPS, False))
+    params = jax.tree.map(jnp.zeros_like, random_params(memory, X, PROPOSAL, STEPS, train=False))
     for gate, bias in biases.items():
         params["steps"][f"{gate}_linear_2"]["bias"] = jnp.full((1,), bias)
     return memory, params
@@ -111,7 +111,7 @@ def test_memory_is_two_layers_on_what_it_sees_and_remembers():
     memory = GatedMemory(2, 3, 4, 0.0, 0.0)
     proposal = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 2)), jnp.float32)
     seen = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4, 3)), jnp.float32)
-    params = random_params(memory, seen, proposal, STEPS, False)
+    params = random_params(memory, seen, proposal, STEPS, train=False)
     steps, u = params["steps"], np.zeros(2, np.float32)
     for t in range(3):
         gates = []
@@ -138,7 +138,7 @@ def test_initial_range_is_that_of_the_whole_first_matrix():
 
 def test_dropout_is_new_at_every_step():
     memory = GatedMemory(1, 64, 64, 0.5, 0.0)
-    params = random_params(memory, X, PROPOSAL, STEPS, False)
+    params = random_params(memory, X, PROPOSAL, STEPS, train=False)
 
     def kept(module: nn.Module, _method: str) -> bool:
         return isinstance(module, Dropout)

@@ -1,13 +1,15 @@
 """All public PyTorch classes whose weights we read, by our name of the model."""
 
 from msa_jax.interop.layers import PeerModel
-from msa_jax.interop.peers import fusion, transformers
+from msa_jax.interop.peers import fusion, memory, transformers
 
 PEERS: dict[str, PeerModel] = {
     "ef_lstm": fusion.EF_LSTM,
     "lf_dnn": fusion.LF_DNN,
     "tfn": fusion.TFN,
     "lmf": fusion.LMF,
+    "mfn": memory.MFN,
+    "graph_mfn": memory.GRAPH_MFN,
     "mlf_dnn": fusion.MLF_DNN,
     "mtfn": fusion.MTFN,
     "mlmf": fusion.MLMF,

@@ -1,0 +1,176 @@
+"""Graph-MFN (Zadeh et al. 2018, with the CMU-MOSEI data set; baseline of the MMSA toolkit).
+
+MFN whose attention over cells is a dynamic fusion graph: its inner nodes stand for the pairs of
+modalities and for all three, its edges have weights (efficacies) that each step's input decides,
+and what the graph sums up goes to the gated memory.
+
+The public code keeps the networks of the four inner nodes in a plain dictionary: they are never
+trained, never saved, and random again when a model is loaded. Here they are trained like all
+others. ``compat=True`` restores what it does: the node networks stay as they are drawn (see
+:func:`frozen`), and LSTMs and memory run on through the padding.
+"""
+
+import dataclasses
+import itertools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msa_jax.config import Config
+from msa_jax.data.batch import Batch
+from msa_jax.data.spec import MODALITIES, DatasetSpec
+from msa_jax.models import objectives
+from msa_jax.models.mfn import read_aligned
+from msa_jax.models.outputs import Outputs
+from msa_jax.models.settings import n_outputs, read_settings, scores
+from msa_jax.nn.fine_grained import Columns, split_columns
+from msa_jax.nn.initializers import Dense
+from msa_jax.nn.memory import GatedMemory, LSTMSystem, TwoLayerNet, shifted
+
+#: A node of the graph: the modalities that it stands for.
+Node = tuple[str, ...]
+#: Hidden width of every network in the graph.
+GRAPH_HIDDEN = 100
+#: The nodes that join modalities, in the order of their efficacies.
+INNER_NODES: tuple[Node, ...] = (*itertools.combinations(MODALITIES, 2), MODALITIES)
+#: All nodes, from one modality to three: what the summary reads.
+NODES: tuple[Node, ...] = (*((m,) for m in MODALITIES), *INNER_NODES)
+
+
+def node_name(node: Node) -> str:
+    """The parameters' folder of an inner node, below "graph"."""
+    return "node_" + "_".join(node)
+
+
+def sources(node: Node) -> tuple[Node, ...]:
+    """The nodes that an inner node reads: every proper part of it."""
+    return tuple(other for other in NODES if set(other) < set(node))
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The model block of a configuration; `configs/models/graph_mfn.py` explains every key."""
+
+    fg: str
+    qkv: str
+    attend_over: str
+    compat: bool
+    text_hidden: int
+    audio_hidden: int
+    vision_hidden: int
+    memory: int
+    node: int
+    proposal_hidden: int
+    retain_hidden: int
+    update_hidden: int
+    out_hidden: int
+    proposal_dropout: float
+    retain_dropout: float
+    update_dropout: float
+    out_dropout: float
+
+
+class LinearPair(nn.Module):
+    """Two Dense layers without anything between them, as the graph has them.
+
+    Attributes:
+      features: width of the result.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., D] to [..., features]."""
+        return Dense(self.features, name="linear_2")(Dense(GRAPH_HIDDEN, name="linear_1")(x))
+
+
+class DynamicFusionGraph(nn.Module):
+    """Joins the modalities along weighted edges, from pairs to the whole.
+
+    Attributes:
+      features: width of the inner nodes and of the summary.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, inputs: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Takes a vector [..., H] per modality to the summary [..., features] and 19 efficacies."""
+        read_by = [*(sources(node) for node in INNER_NODES), NODES]
+        hidden = LinearPair(self.features, name="efficacy")(
+            jnp.concatenate([inputs[m] for m in MODALITIES], axis=-1)
+        )
+        efficacies = Dense(sum(map(len, read_by)), name="efficacy_linear_3")(hidden)
+        edges = iter(jnp.split(efficacies, efficacies.shape[-1], axis=-1))
+        nodes: dict[Node, jax.Array] = {(m,): inputs[m] for m in MODALITIES}
+        for node in INNER_NODES:
+            weighted = [nodes[other] * next(edges) for other in sources(node)]
+            pair = LinearPair(self.features, name=node_name(node))
+            nodes[node] = pair(jnp.concatenate(weighted, axis=-1))
+        weighted = [nodes[other] * next(edges) for other in NODES]
+        return LinearPair(self.features, name="summary")(jnp.concatenate(weighted, axis=-1)), efficacies
+
+
+class GraphMfn(nn.Module):
+    """The whole model.
+
+    Attributes:
+      s: the settings.
+      columns: per split modality, (name, its column groups).
+      n_outputs: 1, or the number of classes.
+    """
+
+    s: Settings
+    columns: tuple[tuple[str, Columns], ...]
+    n_outputs: int
+
+    @nn.compact
+    def __call__(self, batch: Batch, train: bool = False) -> Outputs:
+        """Scores a batch: "M" [B] (logits [B, C]).
+
+        Features: "text", "audio", "vision" (the last h), "memory", "fusion" (all of them), and
+        "efficacies", the weights of the graph's edges [B, T, 19], zero at padding.
+        """
+        s = self.s
+        values, mask = read_aligned(batch, s.compat)
+        hidden = (("text", s.text_hidden), ("audio", s.audio_hidden), ("vision", s.vision_hidden))
+        states = LSTMSystem(hidden, self.columns, s.qkv, s.attend_over, name="system")(values, mask)
+
+        inputs = {}
+        for m, width in hidden:
+            h = states[m][0]
+            window = jnp.concatenate([shifted(h), h], axis=-1)
+            inputs[m] = nn.relu(Dense(width, name=f"{m}_transform")(window))
+        summary, efficacies = DynamicFusionGraph(s.node, name="graph")(inputs)
+        propose = TwoLayerNet(s.proposal_hidden, s.memory, s.proposal_dropout, name="proposal")
+        memory = GatedMemory(
+            s.memory, s.retain_hidden, s.update_hidden, s.retain_dropout, s.update_dropout, name="memory"
+        )(summary, jnp.tanh(propose(summary, train)), mask, train)
+
+        features = {m: states[m][0][:, -1] for m in MODALITIES} | {"memory": memory}
+        fusion = jnp.concatenate(list(features.values()), axis=-1)
+        y = TwoLayerNet(s.out_hidden, self.n_outputs, s.out_dropout, name="out")(fusion, train)
+        edges = jnp.where(mask[..., None], efficacies, 0)
+        return Outputs({"M": scores(y)}, {**features, "fusion": fusion, "efficacies": edges})
+
+
+def frozen(model: Config) -> tuple[str, ...]:
+    """Patterns of the parameters ("a/b/c") that are not trained: the node networks under compat."""
+    return ("graph/node_*",) if model.compat else ()
+
+
+def build(model: Config, spec: DatasetSpec) -> GraphMfn:
+    """The module for a model block and a data set.
+
+    Raises:
+      ConfigError: for values that are unknown or do not go together.
+    """
+    return GraphMfn(read_settings(Settings, model), split_columns(model.fg, spec), n_outputs(model))
+
+
+def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
+    """Mean absolute error; cross-entropy for classification."""
+    del spec
+    return objectives.summed(model, {"M": 1.0})

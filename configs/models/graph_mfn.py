@@ -25,6 +25,7 @@ def get_config(dataset: str):
     model.vision_hidden = vision
     model.memory = memory  # width of the memory
     model.node = node  # width of the graph's inner nodes and of its summary (inner_node_dim there)
+    model.graph_hidden = 100  # hidden width of the graph's networks; the same for all data sets
     model.proposal_hidden = hidden[0]  # hidden widths: what may be written to the memory (NNConfig),
     model.retain_hidden = hidden[1]  # the gate on what is remembered (gamma1Config),
     model.update_hidden = hidden[2]  # the gate on what is written (gamma2Config),
@@ -46,6 +47,6 @@ def train_settings(dataset: str) -> dict:
 DATA = {"reduce": "align"}
 #: For trying things out: small widths.
 TINY = {
-    **{"text_hidden": 8, "audio_hidden": 4, "vision_hidden": 4, "memory": 6, "node": 5},
-    **{"proposal_hidden": 5, "retain_hidden": 4, "update_hidden": 4, "out_hidden": 6},
+    **{"text_hidden": 8, "audio_hidden": 4, "vision_hidden": 4, "memory": 6, "node": 5, "graph_hidden": 6},
+    **{"proposal_hidden": 8, "retain_hidden": 8, "update_hidden": 8, "out_hidden": 8},
 }

@@ -48,5 +48,5 @@ DATA = {"reduce": "mean_align"}
 #: For trying things out: small widths.
 TINY = {
     **{"text_hidden": 8, "audio_hidden": 4, "vision_hidden": 4, "memory": 6, "attention_hidden": 5},
-    **{"proposal_hidden": 5, "retain_hidden": 4, "update_hidden": 4, "out_hidden": 6},
+    **{"proposal_hidden": 8, "retain_hidden": 8, "update_hidden": 8, "out_hidden": 8},
 }

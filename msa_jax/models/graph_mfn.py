@@ -30,8 +30,6 @@ from msa_jax.nn.memory import GatedMemory, LSTMSystem, TwoLayerNet, shifted
 
 #: A node of the graph: the modalities that it stands for.
 Node = tuple[str, ...]
-#: Hidden width of every network in the graph.
-GRAPH_HIDDEN = 100
 #: The nodes that join modalities, in the order of their efficacies.
 INNER_NODES: tuple[Node, ...] = (*itertools.combinations(MODALITIES, 2), MODALITIES)
 #: All nodes, from one modality to three: what the summary reads.
@@ -61,6 +59,7 @@ class Settings:
     vision_hidden: int
     memory: int
     node: int
+    graph_hidden: int
     proposal_hidden: int
     retain_hidden: int
     update_hidden: int
@@ -75,42 +74,47 @@ class LinearPair(nn.Module):
     """Two Dense layers without anything between them, as the graph has them.
 
     Attributes:
+      hidden: width between the two.
       features: width of the result.
     """
 
+    hidden: int
     features: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., D] to [..., features]."""
-        return Dense(self.features, name="linear_2")(Dense(GRAPH_HIDDEN, name="linear_1")(x))
+        return Dense(self.features, name="linear_2")(Dense(self.hidden, name="linear_1")(x))
 
 
 class DynamicFusionGraph(nn.Module):
     """Joins the modalities along weighted edges, from pairs to the whole.
 
     Attributes:
+      hidden: hidden width of every network in the graph.
       features: width of the inner nodes and of the summary.
     """
 
+    hidden: int
     features: int
 
     @nn.compact
     def __call__(self, inputs: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """Takes a vector [..., H] per modality to the summary [..., features] and 19 efficacies."""
         read_by = [*(sources(node) for node in INNER_NODES), NODES]
-        hidden = LinearPair(self.features, name="efficacy")(
-            jnp.concatenate([inputs[m] for m in MODALITIES], axis=-1)
+        everything = jnp.concatenate([inputs[m] for m in MODALITIES], axis=-1)
+        efficacies = Dense(sum(map(len, read_by)), name="efficacy_linear_3")(
+            LinearPair(self.hidden, self.features, name="efficacy")(everything)
         )
-        efficacies = Dense(sum(map(len, read_by)), name="efficacy_linear_3")(hidden)
         edges = iter(jnp.split(efficacies, efficacies.shape[-1], axis=-1))
         nodes: dict[Node, jax.Array] = {(m,): inputs[m] for m in MODALITIES}
         for node in INNER_NODES:
             weighted = [nodes[other] * next(edges) for other in sources(node)]
-            pair = LinearPair(self.features, name=node_name(node))
+            pair = LinearPair(self.hidden, self.features, name=node_name(node))
             nodes[node] = pair(jnp.concatenate(weighted, axis=-1))
         weighted = [nodes[other] * next(edges) for other in NODES]
-        return LinearPair(self.features, name="summary")(jnp.concatenate(weighted, axis=-1)), efficacies
+        summary = LinearPair(self.hidden, self.features, name="summary")
+        return summary(jnp.concatenate(weighted, axis=-1)), efficacies
 
 
 class GraphMfn(nn.Module):
@@ -143,7 +147,7 @@ class GraphMfn(nn.Module):
             h = states[m][0]
             window = jnp.concatenate([shifted(h), h], axis=-1)
             inputs[m] = nn.relu(Dense(width, name=f"{m}_transform")(window))
-        summary, efficacies = DynamicFusionGraph(s.node, name="graph")(inputs)
+        summary, efficacies = DynamicFusionGraph(s.graph_hidden, s.node, name="graph")(inputs)
         propose = TwoLayerNet(s.proposal_hidden, s.memory, s.proposal_dropout, name="proposal")
         memory = GatedMemory(
             s.memory, s.retain_hidden, s.update_hidden, s.retain_dropout, s.update_dropout, name="memory"

@@ -56,7 +56,7 @@ def test_graph_edge_by_edge():
     rng = np.random.default_rng(0)
     inputs = {m: rng.normal(size=(2, d)).astype(np.float32) for m, d in zip("lav", (4, 3, 2), strict=True)}
     named = {"text": inputs["l"], "audio": inputs["a"], "vision": inputs["v"]}
-    graph = DynamicFusionGraph(5)
+    graph = DynamicFusionGraph(7, 5)
     params = random_params(graph, named)
 
     def net(name: str, x):

@@ -16,6 +16,35 @@ from msa_jax.errors import run_command
 MEMORY_PARTS = {"state_and_batch_bytes": "state and batch", "intermediates_bytes": "intermediates"}
 
 
+def summarise_as_thop(config: configuration.Config) -> dict[str, Any]:
+    """Counts a configuration as published tables do, see :mod:`msa_jax.thop`.
+
+    Returns:
+      "model", "dataset", "count" ("thop"), "parameters", "macs_per_sample", "macs_per_batch" (at
+      train.batch_size), "batch_size".
+    """
+    import jax
+
+    from msa_jax import models, thop
+    from msa_jax.data.batch import example_batch
+
+    spec, rows = configuration.expected_spec(config), config.train.batch_size
+    block = config.copy_and_resolve_references().model
+    with block.unlocked():
+        block.compat = True
+    batch = jax.eval_shape(lambda: example_batch(spec, rows))
+    counts = thop.count(models.build(block, spec), batch, block.name)
+    return {
+        "model": block.name,
+        "dataset": spec.name,
+        "count": "thop",
+        "parameters": counts.parameters,
+        "macs_per_sample": counts.operations // rows,
+        "macs_per_batch": counts.operations,
+        "batch_size": rows,
+    }
+
+
 def summarise(config: configuration.Config) -> dict[str, Any]:
     """Counts a configuration.
 
@@ -68,17 +97,23 @@ def show(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False)
+    totals = [
+        f"parameters           {summary['parameters']:,}",
+        f"MACs of one sample   {summary['macs_per_sample']:,}",
+        f"MACs of one batch    {summary['macs_per_batch']:,} ({summary['batch_size']} samples)",
+    ]
+    if summary.get("count") == "thop":
+        console.print(f"{summary['model']} on {summary['dataset']}, counted as thop does", *totals, sep="\n")
+        return
     table = Table(title=f"{summary['model']} on {summary['dataset']}")
     table.add_column("parameter")
     table.add_column("shape")
     table.add_column("count", justify="right")
     for path, shape in summary["parameter_shapes"].items():
         table.add_row(path, "x".join(map(str, shape)), f"{math.prod(shape):,}")
-    console = Console(highlight=False)
     console.print(table)
-    console.print(f"parameters           {summary['parameters']:,}")
-    console.print(f"MACs of one sample   {summary['macs_per_sample']:,}")
-    console.print(f"MACs of one batch    {summary['macs_per_batch']:,} ({summary['batch_size']} samples)")
+    console.print(*totals, sep="\n")
     parts = ", ".join(f"{words} {summary[key] / 2**20:,.1f}" for key, words in MEMORY_PARTS.items())
     console.print(f"memory of a step     {summary['step_memory_bytes'] / 2**20:,.1f} MiB ({parts})")
 
@@ -88,8 +123,14 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m msa_jax.summarize", allow_abbrev=False)
     configuration.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--count",
+        choices=("all", "thop"),
+        default="all",
+        help="all: every trainable number and product; thop: as the profiler of published tables counts",
+    )
     arguments, config = configuration.parse_command(parser, argv)
-    summary = summarise(config)
+    summary = summarise(config) if arguments.count == "all" else summarise_as_thop(config)
     if arguments.json:
         print(json.dumps(summary))
     else:

@@ -21,6 +21,7 @@ import jax.numpy as jnp  # noqa: E402
 
 from msa_jax import config as configuration  # noqa: E402
 from msa_jax.data.batch import example_batch  # noqa: E402
+from msa_jax.data.dataset import Dataset  # noqa: E402
 from msa_jax.data.load import load_dataset  # noqa: E402
 from msa_jax.errors import run_command  # noqa: E402
 from msa_jax.macs import count_macs  # noqa: E402
@@ -86,10 +87,10 @@ def epoch_flops(ready: building.Setup, spec: Any, seed: int, grouped: bool) -> f
     return total
 
 
-def measure(config: configuration.Config, epochs: int) -> dict[str, Any]:
-    """The figures, as a dictionary ready for JSON."""
-    dataset = load_dataset(config.data)
+def measure(config: configuration.Config, stored: Dataset, epochs: int) -> dict[str, Any]:
+    """The figures of training on a data set, as a dictionary ready for JSON."""
     loaded = time.perf_counter()
+    dataset = building.prepare(config, stored)
     ready = building.build(config, dataset)
     built = time.perf_counter()
     grouped, seed = config.data.group_by_length, config.train.seed
@@ -127,7 +128,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--epochs", type=int, default=3, help="epochs at steady state")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments, config = configuration.parse_command(parser, argv)
-    figures = measure(config, arguments.epochs)
+    figures = measure(config, load_dataset(config.data), arguments.epochs)
     if arguments.json:
         json.dump(figures, sys.stdout, indent=1)
         print()

@@ -124,7 +124,7 @@ def train_block() -> Config:
     train.checkpoint_steps = 0  # extra checkpoints inside an epoch; 0: only at its end
     train.devices = 0  # 0: all
     # Parameters with settings of their own, by path: {name: {"paths": "unimodal/text/*",
-    # "learning_rate": ..., "weight_decay": ...}}. The first group that matches counts.
+    # "learning_rate": ..., "weight_decay": ...}}. Where patterns of several match, the longest counts.
     train.groups = block({})
     train.tensorboard = False  # also write event files (needs the [tensorboard] extra)
     return train

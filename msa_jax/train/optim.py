@@ -39,32 +39,30 @@ def group_names(train: Config, frozen: tuple[str, ...], params: Any) -> Any:
     """The optimiser group of each parameter: a tree like ``params`` with a name in every leaf.
 
     Args:
-      train: the training block; the first of its ``groups`` whose ``paths`` match counts, "other"
-        is what none matches.
+      train: the training block; of its ``groups`` the one with the longest matching pattern counts,
+        "other" is what none matches.
       frozen: patterns of paths that are not trained; their group is "frozen".
       params: parameters or their shapes.
 
     Raises:
       ConfigError: if a group matches nothing.
     """
-    patterns = {name: _patterns(group.paths) for name, group in train.groups.items()}
+    patterns = [(p, name) for name, group in train.groups.items() for p in _patterns(group.paths)]
+    patterns.sort(key=lambda pair: -len(pair[0]))
 
     def name_of(path: Any, _leaf: Any) -> str:
         place = jax.tree_util.keystr(path, simple=True, separator="/")
         if any(fnmatch.fnmatchcase(place, p) for p in frozen):
             return "frozen"
-        for name, wanted in patterns.items():
-            if any(fnmatch.fnmatchcase(place, p) for p in wanted):
-                return name
-        return "other"
+        return next((name for p, name in patterns if fnmatch.fnmatchcase(place, p)), "other")
 
     names = jax.tree_util.tree_map_with_path(name_of, params)
     used = set(jax.tree.leaves(names))
-    for name in patterns:
+    for name in train.groups:
         if name not in used:
             raise ConfigError(
                 f"train.groups.{name}.paths={train.groups[name].paths!r} matches no parameter (or only those "
-                "of an earlier group); `python -m msa_jax.summarize` lists the paths."
+                "that a longer pattern of another group matches); `python -m msa_jax.summarize` lists the paths."
             )
     return names
 

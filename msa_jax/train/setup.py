@@ -140,8 +140,10 @@ def build(config: Config, dataset: Dataset) -> Setup:
         lambda seed: create_state(learner.model, example, learner.optimizer, seed),
         out_shardings=NamedSharding(mesh, P()),
     )
+    state = create(train.seed)
+    optim.group_names(train, models.frozen(config.model), state.params)  # before a folder is claimed
     sources = {name: Source(split, preprocess, mesh, resident) for name, split in dataset.splits.items()}
-    return Setup(Programs(learner), create(train.seed), sources, train_plan, eval_plans)
+    return Setup(Programs(learner), state, sources, train_plan, eval_plans)
 
 
 def use_compile_cache(folder: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from msa_jax.config import load
 from msa_jax.errors import ConfigError
-from msa_jax.train.optim import build_optimizer, build_schedule, drop_accumulated
+from msa_jax.train.optim import build_optimizer, build_schedule, drop_accumulated, group_names
 
 CONFIG = str(__import__("pathlib").Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
 
@@ -110,3 +110,59 @@ def test_unknown_choices_are_named(key):
 def test_the_state_is_a_pytree_of_arrays():
     state = build_optimizer(train_block(), 5, compat=False).init({"w": jnp.zeros(3)})
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(state))
+
+
+PARAMS = {"text": {"w": jnp.float32(2.0)}, "audio": {"w": jnp.float32(2.0)}, "rest": jnp.float32(2.0)}
+ONES = jax.tree.map(jnp.ones_like, PARAMS)
+
+
+def one_update(frozen=(), **changes):
+    """The first update of three parameters for gradients of 1."""
+    optimizer = build_optimizer(train_block(**changes), 5, compat=False, frozen=frozen)
+    update, _ = optimizer.update(ONES, optimizer.init(PARAMS), PARAMS)
+    return [float(update["text"]["w"]), float(update["audio"]["w"]), float(update["rest"])]
+
+
+def test_groups_have_learning_rates_of_their_own():
+    groups = {"slow": {"paths": "text/*", "learning_rate": 0.01}, "rest": {"paths": "*"}}
+    np.testing.assert_allclose(one_update(groups=groups), [-0.01, -0.1, -0.1], rtol=1e-5)
+
+
+def test_groups_have_weight_decays_of_their_own():
+    # Decoupled, so that the first update shows it: rate * (1 + decay * 2).
+    groups = {
+        "text": {"paths": "text/*", "weight_decay": 0.5},
+        "audio": {"paths": "audio/w", "weight_decay": 0.0},
+    }
+    seen = one_update(groups=groups, optimizer="adamw", weight_decay=0.25)
+    np.testing.assert_allclose(seen, [-0.2, -0.1, -0.15], rtol=1e-5)
+
+
+def test_what_is_frozen_stays_and_counts_in_no_norm():
+    decayed = {"weight_decay": 0.5, "optimizer": "adamw"}
+    assert one_update(frozen=("text/*", "rest"), **decayed)[0] == 0
+    names = group_names(train_block(), ("text/*",), PARAMS)
+    assert (names["text"]["w"], names["rest"]) == ("frozen", "other")
+    optimizer = build_optimizer(train_block(clip_norm=1.0), 5, compat=False, frozen=("text/*", "audio/*"))
+    state = optimizer.init(PARAMS)
+    first, state = optimizer.update(ONES, state, PARAMS)
+    loud = {"text": {"w": jnp.float32(1e6)}, "audio": {"w": jnp.float32(1.0)}, "rest": jnp.float32(1.0)}
+    second, _ = optimizer.update(loud, state, PARAMS)
+    np.testing.assert_allclose(
+        [float(first["rest"]), float(second["rest"])], numpy_adam([1.0, 1.0]), rtol=2e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        ({"a": {"paths": "txt/*"}}, "train.groups.a.paths='txt/\\*' matches no parameter"),
+        ({"a": {"paths": "*"}, "b": {"paths": "text/*, audio/*, rest*"}}, "train.groups.a.paths"),
+        ({"a": {"learning_rate": 0.1}}, "it takes paths"),
+        ({"a": {"paths": "*", "rate": 0.1}}, "it takes paths"),
+        ({"a": {"paths": "*", "weight_decay": -1.0}}, "must not be negative"),
+    ],
+)
+def test_groups_that_cannot_work_are_named(groups, words):
+    with pytest.raises(ConfigError, match=words):
+        one_update(groups=groups, weight_decay=0.1)

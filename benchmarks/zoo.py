@@ -1,0 +1,108 @@
+"""How fast every model trains on clips of CMU-MOSI's shapes, with the published batch sizes.
+
+    python benchmarks/zoo.py --json
+
+512 generated clips of (50, 768), (375, 5), (500, 20) steps and columns, once with every clip at full
+length, once with lengths spread as those of CH-SIMS are. Each measurement is a process of its own,
+so that its peak memory is its own. The MMSA toolkit's rates on two cores (512 clips at full length,
+its own settings, samples/s) stand beside ours.
+"""
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import train_throughput
+
+from msa_jax import config as configuration
+from msa_jax import models
+from msa_jax.data import synthetic
+from msa_jax.data.dataset import Dataset, Split
+from msa_jax.errors import run_command
+
+LENGTHS = {"text": 50, "audio": 375, "vision": 500}
+WIDTHS = {"text": 768, "audio": 5, "vision": 20}
+COUNTS = {"train": 512, "valid": 8, "test": 8}
+#: Lowest and highest rate seen of the MMSA toolkit, and its peak memory in MiB where it was measured.
+PEER = {
+    "lf_dnn": (517, 629, None),
+    "tfn": (129, 156, None),
+    "lmf": (505, 569, None),
+    "mfn": (102, 116, None),
+    "graph_mfn": (18, 38, None),
+    "mult": (0.9, 0.9, 8800),
+}
+
+
+def clips(full: bool) -> Dataset:
+    """Generated clips of MOSI's shapes."""
+    dataset = synthetic.generate(0, COUNTS, WIDTHS, LENGTHS)
+    if not full:
+        return dataset
+
+    def filled(split: Split) -> Split:
+        lengths = {m: np.full(len(split), steps, np.int32) for m, steps in LENGTHS.items()}
+        return dataclasses.replace(split, lengths=lengths)
+
+    return dataclasses.replace(dataset, splits={name: filled(s) for name, s in dataset.splits.items()})
+
+
+def measure_one(model: str, full: bool, epochs: int) -> dict[str, Any]:
+    """The figures of one model."""
+    overrides = ["train.accumulate=1"]  # gradients of every batch, whatever is done with them
+    config = configuration.load(f"configs/mosi.py:{model}", overrides)
+    return train_throughput.measure(config, clips(full), epochs)
+
+
+def measure_all(names: list[str], epochs: int) -> dict[str, Any]:
+    """Every model in processes of their own, and the geometric means against the MMSA toolkit."""
+    report: dict[str, Any] = {"models": {}}
+    ratios: dict[str, list[float]] = {"full": [], "real": []}
+    for name in names:
+        rows = {}
+        for lengths in ("full", "real"):
+            command = [
+                sys.executable,
+                __file__,
+                f"--one={name}",
+                f"--lengths={lengths}",
+                f"--epochs={epochs}",
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                rows[lengths] = {"failed": done.stderr[-400:]}
+                continue
+            rows[lengths] = json.loads(done.stdout)
+            if name in PEER:
+                rows[lengths]["times_peer"] = rows[lengths]["samples_per_second"] / PEER[name][1]
+                ratios[lengths].append(rows[lengths]["times_peer"])
+        report["models"][name] = rows
+        print(name, {k: round(r.get("samples_per_second", 0), 1) for k, r in rows.items()}, file=sys.stderr)
+    for lengths, found in ratios.items():
+        report[f"geometric_mean_{lengths}"] = float(np.exp(np.mean(np.log(found)))) if found else None
+    return report
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--models", default=",".join(models.MODELS), help="names, with commas between")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs at steady state")
+    parser.add_argument("--one", default="", help="measure this model only, in this process")
+    parser.add_argument("--lengths", choices=("full", "real"), default="full", help="of --one")
+    parser.add_argument("--json", action="store_true", help="print the whole report as one JSON object")
+    arguments = parser.parse_args(argv)
+    if arguments.one:
+        json.dump(measure_one(arguments.one, arguments.lengths == "full", arguments.epochs), sys.stdout)
+        return
+    report = measure_all(arguments.models.split(","), arguments.epochs)
+    if arguments.json:
+        json.dump(report, sys.stdout, indent=1)
+        print()
+
+
+if __name__ == "__main__":
+    run_command(main)

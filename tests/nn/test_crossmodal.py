@@ -1,0 +1,116 @@
+"""The cross-modal transformer: its mask, and the attention that computes its weights twice."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_params import random_params
+
+from msa_jax.nn.crossmodal import CrossModalEncoder, attend, key_reach, last_step
+from msa_jax.nn.dropout import drop
+
+RNG = np.random.default_rng(0)
+QUERY, KEY, VALUE, GRADIENT = (
+    jnp.asarray(RNG.normal(size=(3, 2, steps, 4)), jnp.float32) for steps in (5, 7, 7, 5)
+)
+#: Keys that each query sees; the second clip has a query that sees none.
+REACH = jnp.array([[1, 2, 3, 4, 7], [0, 1, 1, 7, 7], [7, 7, 7, 7, 7]])
+SEED = jax.random.key(3)
+
+
+def plain_attention(query, key, value, rate):
+    """The same by its definition, weights and all."""
+    scores = jnp.einsum("bkqh,bkth->bkqt", query, key)
+    visible = jnp.broadcast_to((jnp.arange(7)[None, None] < REACH[..., None])[:, None], scores.shape)
+    weights = jax.nn.softmax(jnp.where(visible, scores, -1e9), axis=-1, where=visible)
+    return jnp.einsum("bkqt,bkth->bkqh", drop(jnp.where(visible, weights, 0), rate, SEED), value)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_attention_and_its_gradients_equal_the_definition(rate):
+    expected, pull = jax.vjp(functools.partial(plain_attention, rate=rate), QUERY, KEY, VALUE)
+    found, pull_found = jax.vjp(lambda q, k, v: attend(q, k, v, REACH, SEED, rate), QUERY, KEY, VALUE)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.all(np.asarray(found)[1, :, 0] == 0)
+    for a, b in zip(pull_found(GRADIENT), pull(GRADIENT), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6)
+
+
+def test_reach_follows_each_clips_own_lengths():
+    reach = functools.partial(key_reach, steps=4)
+    # Lq, Lk = 3, 2: one step ahead; 2, 4: two ahead; 4, 0: nothing to read.
+    queries, sources = jnp.array([3, 2, 4]), jnp.array([2, 4, 0])
+    np.testing.assert_array_equal(reach(queries, sources, causal=True), [[2] * 4, [3, 4, 4, 4], [0] * 4])
+    np.testing.assert_array_equal(reach(queries, sources, causal=False), [[2] * 4, [4] * 4, [0] * 4])
+    own = reach(jnp.array([3]), jnp.array([3]), causal=True)
+    np.testing.assert_array_equal(own, [[1, 2, 3, 3]])
+
+
+def test_last_step_of_each_clip():
+    x = jnp.arange(12.0).reshape(3, 2, 2)
+    mask = jnp.array([[True, True], [True, False], [False, False]])
+    np.testing.assert_array_equal(last_step(x, mask)[:, 0], [[2, 3], [4, 5], [0, 0]])
+
+
+def encoder(layers: int, **changes: Any) -> Any:
+    settings = {"heads": 2, "n_layers": layers, "attention_dropout": 0.0, "relu_dropout": 0.0}
+    settings |= {"residual_dropout": 0.0, "embed_dropout": 0.0, "causal": True}
+    return CrossModalEncoder(**{**settings, **changes})
+
+
+@pytest.mark.parametrize("cross", [False, True])
+def test_the_last_step_alone_is_the_last_of_all_steps(cross):
+    module = encoder(2)
+    x = jnp.asarray(RNG.normal(size=(3, 5, 4)), jnp.float32)
+    mask = jnp.arange(5)[None] < jnp.array([5, 2, 1])[:, None]
+    other = (x[:, :4] * 2, mask[:, :4]) if cross else ()
+    params = {"params": random_params(module, x, mask, *other)}
+    every = jax.jit(module.apply)(params, x, mask, *other)
+    alone = jax.jit(functools.partial(module.apply, last_only=True))(params, x, mask, *other)
+    np.testing.assert_allclose(alone, last_step(every, mask), atol=1e-6)
+
+
+def test_no_step_sees_further_ahead_than_it_may():
+    module = encoder(1)
+    x = jnp.asarray(RNG.normal(size=(1, 4, 4)), jnp.float32)
+    mask = jnp.ones((1, 4), bool)
+    params = {"params": random_params(module, x, mask)}
+    # By how much each output step moves with each input step.
+    moves = jax.jit(jax.jacobian(lambda x: module.apply(params, x, mask).sum(axis=(0, 2)) ** 2))(x)
+    np.testing.assert_array_equal(np.abs(moves[:, 0]).max(axis=-1) > 0, np.tril(np.ones((4, 4), bool)))
+
+
+def test_attention_weights_are_not_kept_for_the_backward_pass():
+    """A further layer adds less memory than half a copy of its attention weights takes."""
+    x, mask = jax.ShapeDtypeStruct((2, 128, 4), jnp.float32), jax.ShapeDtypeStruct((2, 128), jnp.bool_)
+
+    def peak(layers: int) -> int:
+        module = encoder(layers, heads=4, attention_dropout=0.2)
+        params = jax.eval_shape(lambda x, mask: module.init(jax.random.key(0), x, mask), x, mask)
+
+        def loss(params, x, mask):
+            return module.apply(params, x, mask, train=True, rngs={"dropout": SEED}).sum()
+
+        compiled = jax.jit(jax.grad(loss)).lower(params, x, mask).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    weights = 2 * 4 * 128 * 128 * 4
+    assert (peak(3) - peak(1)) / 2 < weights / 2
+
+
+def test_more_than_one_key_of_dropout_is_drawn():
+    module = encoder(1, attention_dropout=0.5)
+    x = jnp.asarray(RNG.normal(size=(1, 4, 4)), jnp.float32)
+    mask = jnp.ones((1, 4), bool)
+    params = {"params": random_params(module, x, mask)}
+
+    @jax.jit
+    def run(key):
+        return module.apply(params, x, mask, train=True, rngs={"dropout": key})
+
+    first = run(jax.random.key(0))
+    np.testing.assert_array_equal(first, run(jax.random.key(0)))
+    assert np.abs(first - run(jax.random.key(1))).max() > 1e-3

@@ -1,4 +1,4 @@
-"""TMT: sizes, the parts of its objective, positions and cuts, where column groups go."""
+"""TMT: the parts of its objective, positions and cuts, where column groups go."""
 
 import functools
 from typing import Any
@@ -21,7 +21,6 @@ A, B = (jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32) for _ in range(2))
 EVERY = jnp.ones(6)
 
 
-@functools.cache
 def sizes(argument: str) -> dict[str, int]:
     """Elements per parameter of a data set's full model."""
     dataset, variant = argument.split(":")
@@ -33,27 +32,6 @@ def sizes(argument: str) -> dict[str, int]:
     return {k: int(np.prod(x.shape)) for k, x in flax.traverse_util.flatten_dict(shapes, sep="/").items()}
 
 
-@pytest.mark.parametrize(("dataset", "count"), [("mosei", 4_645_121), ("sims", 4_807_169)])
-def test_parameter_counts_are_the_public_codes(dataset, count):
-    assert sum(sizes(f"{dataset}:tmt").values()) == count
-
-
-@pytest.mark.parametrize(
-    ("argument", "count"),
-    [
-        ("mosei:tmt", 4_470_017),
-        ("sims:tmt", 4_632_065),
-        ("mosei:tmt,fg=both", 5_521_921),
-        ("sims:tmt,fg=both", 5_617_409),
-    ],
-)
-def test_parameter_counts_are_those_printed(argument, count):
-    """Zheng et al. 2024, Tables 4 and 5, whose profiler skips tokens and positions."""
-    assert (
-        sum(n for path, n in sizes(argument).items() if not path.endswith(("tokens", "positions"))) == count
-    )
-
-
 def test_column_groups_have_a_projection_each():
     names = sizes("sims:tmt,fg=audio")
     kernels = [n for k, n in names.items() if k.startswith("audio/group_") and k.endswith("linear/kernel")]
@@ -62,7 +40,7 @@ def test_column_groups_have_a_projection_each():
 
 
 def test_orthogonality_by_its_definition():
-    unit = [x - x.mean(axis=0) for x in (A, B)]
+    unit = [x - x.mean(axis=0) for x in map(np.asarray, (A, B))]
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in unit]
     np.testing.assert_allclose(orthogonality(A, B, EVERY), np.mean((unit[0].T @ unit[1]) ** 2), rtol=1e-5)
     # Vectors that never move together: the first along x, the second along y, one of each sign pair.

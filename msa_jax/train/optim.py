@@ -62,7 +62,7 @@ def group_names(train: Config, frozen: tuple[str, ...], params: Any) -> Any:
         if name not in used:
             raise ConfigError(
                 f"train.groups.{name}.paths={train.groups[name].paths!r} matches no parameter (or only those "
-                "that a longer pattern of another group matches); `python -m msa_jax.summarize` lists the paths."
+                "of another group with a longer pattern); `python -m msa_jax.summarize` lists the paths."
             )
     return names
 

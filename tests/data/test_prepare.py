@@ -30,7 +30,7 @@ def dataset(scores=(-0.4, 0.0, 0.6)) -> Dataset:
     lengths = {"text": np.array([2, 3, 1][:n]), "audio": np.full(n, 4), "vision": np.array([2, 0, 1][:n])}
     labels = {t: np.array(scores, np.float32) for t in ("M", "T")}
     split = Split(np.array([f"c{i}" for i in range(n)]), values, lengths, labels)
-    return Dataset(SPEC, {name: split for name in ("train", "valid", "test")})
+    return Dataset(SPEC, dict.fromkeys(("train", "valid", "test"), split))
 
 
 def test_the_mean_is_over_real_steps_or_over_all_as_in_the_toolkit():

@@ -47,7 +47,7 @@ def test_a_score_of_the_other_task_is_no_monitor(tmp_path):
     config = load(
         f"{CONFIGS / 'mosi.py'}:lf_dnn,tiny,task=classification", [f"data.path={data}", "train.monitor=mae"]
     )
-    with pytest.raises(ConfigError, match="train.monitor='mae' is not one of loss, acc3"):
+    with pytest.raises(ConfigError, match=r"train\.monitor='mae' is not one of loss, acc3"):
         train_and_evaluate(config, tmp_path / "run")
 
 

@@ -74,8 +74,8 @@ def count(module: nn.Module, batch: Any, name: str) -> Counts:
         unseen = any(fnmatch.fnmatch(path, p) for p in UNSEEN.get(name, ()))
         if operations is not None and not unseen and not traced_again:
             # A cell that stands for several has their kernels stacked.
-            kernel = sizes.get(f"{path}/kernel")
-            stacked = kernel.shape[0] if isinstance(layer, LSTMStep) and kernel.ndim == 3 else 1
+            shape = sizes[f"{path}/kernel"].shape if isinstance(layer, LSTMStep) else ()
+            stacked = shape[0] if len(shape) == 3 else 1
             operations *= _mult_norms(path, calls[path]) if name == "mult" else 1
             counts.operations += repeats[-1] * stacked * operations
             seen.add(path)

@@ -89,7 +89,4 @@ def build(model: Config, spec: DatasetSpec) -> EfLstm:
     return EfLstm(s, columns, spec.modalities["text"].length, n_outputs(model))
 
 
-def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
-    """Mean absolute error; cross-entropy for classification."""
-    del spec
-    return objectives.summed(model, {"M": 1.0})
+objective = objectives.task_loss

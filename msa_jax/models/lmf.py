@@ -93,10 +93,7 @@ def build(model: Config, spec: DatasetSpec) -> Lmf:
     return Lmf(read_settings(Settings, model), split_columns(model.fg, spec), n_outputs(model))
 
 
-def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
-    """Mean absolute error; cross-entropy for classification."""
-    del spec
-    return objectives.summed(model, {"M": 1.0})
+objective = objectives.task_loss
 
 
 def frozen(model: Config) -> tuple[str, ...]:

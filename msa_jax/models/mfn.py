@@ -116,7 +116,4 @@ def build(model: Config, spec: DatasetSpec) -> Mfn:
     return Mfn(read_settings(Settings, model), split_columns(model.fg, spec), n_outputs(model))
 
 
-def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
-    """Mean absolute error; cross-entropy for classification."""
-    del spec
-    return objectives.summed(model, {"M": 1.0})
+objective = objectives.task_loss

@@ -15,7 +15,7 @@ import flax.linen as nn
 from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
-from msa_jax.models import multi_task, objectives
+from msa_jax.models import multi_task
 from msa_jax.models.lf_dnn import UnimodalFeatures
 from msa_jax.models.lmf import LowRankFusion
 from msa_jax.models.outputs import Outputs
@@ -62,9 +62,7 @@ def build(model: Config, spec: DatasetSpec) -> Mlmf:
     return Mlmf(read_settings(Settings, model), split_columns(model.fg, spec), n_outputs(model))
 
 
-def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
-    """See :func:`multi_task.objective`."""
-    return multi_task.objective(model, spec)
+objective = multi_task.objective
 
 
 def frozen(model: Config) -> tuple[str, ...]:

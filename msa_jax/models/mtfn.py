@@ -16,7 +16,7 @@ import flax.linen as nn
 from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
-from msa_jax.models import multi_task, objectives
+from msa_jax.models import multi_task
 from msa_jax.models.lf_dnn import UnimodalFeatures
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import n_outputs, read_settings
@@ -69,6 +69,4 @@ def build(model: Config, spec: DatasetSpec) -> Mtfn:
     return Mtfn(settings, columns, n_outputs(model), score_range(model, spec))
 
 
-def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
-    """See :func:`multi_task.objective`."""
-    return multi_task.objective(model, spec)
+objective = multi_task.objective

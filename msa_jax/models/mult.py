@@ -163,7 +163,4 @@ def build(model: Config, spec: DatasetSpec) -> Mult:
     return Mult(s, split_columns(model.fg, spec), n_outputs(model))
 
 
-def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
-    """Mean absolute error; cross-entropy for classification."""
-    del spec
-    return objectives.summed(model, {"M": 1.0})
+objective = objectives.task_loss

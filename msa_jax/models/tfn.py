@@ -150,7 +150,4 @@ def build(model: Config, spec: DatasetSpec) -> Tfn:
     return Tfn(settings, columns, n_outputs(model), score_range(model, spec))
 
 
-def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
-    """Mean absolute error; cross-entropy for classification."""
-    del spec
-    return objectives.summed(model, {"M": 1.0})
+objective = objectives.task_loss

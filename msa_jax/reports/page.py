@@ -234,8 +234,8 @@ def _confusion(run: Run) -> list[dict[str, Any]]:
     """One table per class count: rows of (count, share of the row)."""
     tables = []
     if run.classifies:
-        classes = (x.astype(int) for x in (run.label, run.predictions["M"]))
-        matrices, all_names = {3: metrics.confusion(*classes, 3)}, {3: metrics.THREE_CLASSES}
+        true, predicted = run.label.astype(int), run.predictions["M"].astype(int)
+        matrices, all_names = {3: metrics.confusion(true, predicted, 3)}, {3: metrics.THREE_CLASSES}
     else:
         matrices = metrics.confusion_matrices(run.spec.metrics, run.predictions["M"], run.label)
         all_names = metrics.CLASS_NAMES[run.spec.metrics]

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from msa_jax.nn.batch_norm import BatchNorm
 
@@ -49,3 +51,12 @@ def test_equals_pytorch(train):
     y, updated = run(jnp.asarray(x), jnp.ones((6, 1), bool), train=train)
     np.testing.assert_allclose(y, layer(torch.tensor(x)).detach().numpy(), atol=1e-5)
     np.testing.assert_allclose(updated["batch_stats"]["var"], layer.running_var.numpy(), rtol=1e-5)
+
+
+def test_a_batch_over_several_devices_has_one_mean():
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(8, 3)), jnp.float32)
+    real = jnp.asarray(np.arange(8) < 7)[:, None]
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    spread = jax.device_put((x, real), NamedSharding(mesh, P("data")))
+    one, many = jax.jit(run)(x, real), jax.jit(run)(*spread)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), one, many)

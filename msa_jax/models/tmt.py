@@ -32,7 +32,9 @@ from msa_jax.models.settings import n_outputs, read_inputs, read_settings, score
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.initializers import Dense
+from msa_jax.nn.pooling import masked_mean
 from msa_jax.nn.prenorm import PreNormEncoder
+from msa_jax.nn.subnets import DenseSubnet
 
 #: Order of the modalities in time, and of their tokens.
 ORDER = ("vision", "audio", "text")
@@ -64,22 +66,6 @@ class Settings:
     input_dropout: float
     embed_dropout: float
     dropout: float
-
-
-class Projection(nn.Module):
-    """A modality's way to width d.
-
-    Attributes:
-      features: d.
-    """
-
-    features: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """x [B, T, D] to [B, T, d]; the mask [B, T] stays."""
-        del train
-        return Dense(self.features, name="linear")(x), mask
 
 
 class CrossTransformer(nn.Module):
@@ -147,7 +133,7 @@ class Tmt(nn.Module):
         }
         for m, tokens in zip(ORDER, own, strict=True):
             features[f"specific_{m}"], features[f"projected_{m}"] = tokens, projected[m]
-            features[m] = _time_mean(projected[m], masks[m])
+            features[m] = masked_mean(projected[m], masks[m])
         return Outputs({"M": scores(y)}, features)
 
     def _projected(self, batch: Batch, train: bool) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
@@ -158,10 +144,10 @@ class Tmt(nn.Module):
         for m, frames in zip(("text", "audio", "vision"), s.frames, strict=True):
             x, masks[m] = Dropout(s.input_dropout)(values[m][:, :frames], train), masks[m][:, :frames]
             if m in columns:
-                projection = functools.partial(Projection, s.d_model)
+                projection = functools.partial(DenseSubnet, s.d_model)
                 front = FineGrained(columns[m], projection, s.qkv, s.attend_over, name=m)
             else:
-                front = Projection(s.d_model, name=m)
+                front = DenseSubnet(s.d_model, name=m)
             projected[m] = jnp.where(masks[m][..., None], front(x, masks[m], train)[0], 0)
         return projected, masks
 
@@ -184,12 +170,6 @@ class Tmt(nn.Module):
         x = Dropout(s.embed_dropout)(jnp.concatenate(parts, axis=1), train)
         encoder = PreNormEncoder(s.n_layers, s.heads, s.head_width, s.hidden, s.dropout, name="encoder")
         return encoder(x, mask=mask, train=train)
-
-
-def _time_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean of x [B, T, d] over the real steps; zeros for a clip without any."""
-    count = jnp.maximum(mask.sum(axis=1), 1)[:, None].astype(x.dtype)
-    return jnp.where(mask[..., None], x, 0).sum(axis=1) / count
 
 
 def orthogonality(a: jax.Array, b: jax.Array, weight: jax.Array) -> jax.Array:

@@ -34,9 +34,9 @@ def sizes(argument: str) -> dict[str, int]:
 
 def test_column_groups_have_a_projection_each():
     names = sizes("sims:tmt,fg=audio")
-    kernels = [n for k, n in names.items() if k.startswith("audio/group_") and k.endswith("linear/kernel")]
+    kernels = [n for k, n in names.items() if k.startswith("audio/group_") and k.endswith("dense/kernel")]
     assert sorted(kernels) == [256 * width for width in (1, 12, 20)]
-    assert names["vision/linear/kernel"] == 709 * 256
+    assert names["vision/dense/kernel"] == 709 * 256
 
 
 def test_orthogonality_by_its_definition():

@@ -89,7 +89,7 @@ def _tmt(model: Config) -> list[Entry]:
     entries += raw("positions", "project_layer.pos_embedding", _first)
     entries += pre_norm("encoder", "project_layer.encoder", model.n_layers)
     for m, initial in _INITIALS.items():
-        entries += linear(f"{m}/linear", f"proj_{initial}")
+        entries += linear(f"{m}/dense", f"proj_{initial}")
     for ours, peer in (("cross_specific", "fusion_layer_1"), ("cross_invariant", "fusion_layer_2")):
         for side in ("source", "target"):
             entries += raw(f"{ours}/{side}_positions", f"{peer}.pos_embedding_{side[0]}", _first)

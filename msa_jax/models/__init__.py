@@ -1,7 +1,7 @@
 """All models, by name. Each module has ``build(model, spec)`` and ``objective(model, spec)``."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 
@@ -22,6 +22,7 @@ from msa_jax.models import (
     tmt,
     ufen_mtfn,
 )
+from msa_jax.models.objectives import Objective
 
 
 def _none(_model: Config) -> tuple[str, ...]:
@@ -33,12 +34,12 @@ class ModelEntry(NamedTuple):
 
     Attributes:
       build: gives the Linen module.
-      objective: gives ``(outputs, batch, memory) -> (loss, parts)``.
+      objective: gives what it is trained by.
       frozen: gives the paths of parameters (patterns as in a shell) that are not trained.
     """
 
     build: Callable[[Config, DatasetSpec], nn.Module]
-    objective: Callable[[Config, DatasetSpec], Callable[..., Any]]
+    objective: Callable[[Config, DatasetSpec], Objective]
     frozen: Callable[[Config], tuple[str, ...]] = _none
 
 
@@ -75,8 +76,8 @@ def build(model: Config, spec: DatasetSpec) -> nn.Module:
     return _entry(model.name).build(model, spec)
 
 
-def objective(model: Config, spec: DatasetSpec) -> Callable[..., Any]:
-    """The training loss of the model that ``model.name`` asks for.
+def objective(model: Config, spec: DatasetSpec) -> Objective:
+    """How the model that ``model.name`` asks for is trained.
 
     Raises:
       ConfigError: for an unknown name, or values that the model cannot use.

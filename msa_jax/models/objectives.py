@@ -1,10 +1,12 @@
-"""Task losses over the real clips of a batch; the wholes that models train by are built from them."""
+"""What models train by: task losses over the real clips of a batch, and the wholes built from them."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from msa_jax.config import Config
 from msa_jax.data.batch import Batch
@@ -12,8 +14,65 @@ from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.models.outputs import Outputs
 
-#: (outputs, batch, memory) -> (loss, its unweighted parts)
-Objective = Callable[[Outputs, Batch, Any], tuple[jax.Array, dict[str, jax.Array]]]
+#: (outputs, batch, memory) -> (loss, its unweighted parts by name), all scalars
+Loss = Callable[[Outputs, Batch, Any], tuple[jax.Array, dict[str, jax.Array]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prelude:
+    """A pass over training clips before each epoch's own, which trains a few parameters by a loss of theirs.
+
+    Attributes:
+      loss: of this pass; its memory is that of the whole objective, which this pass does not change.
+      paths: patterns (as in a shell) of the parameters that it trains, with an Adam of its own.
+      learning_rate: constant.
+      weight_decay: L2, added to the gradient.
+      clip_norm: global norm of the gradient at most; 0: off.
+      share: part of the epoch's batches that it takes, 0 to 1.
+    """
+
+    loss: Loss
+    paths: tuple[str, ...]
+    learning_rate: float
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    share: float = 1.0
+
+
+def _no_memory(labels: Mapping[str, np.ndarray], steps_per_epoch: int) -> Any:
+    del labels, steps_per_epoch
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """How a model is trained. Calling it gives the training loss.
+
+    Attributes:
+      loss: what training differentiates.
+      valid: the loss of a split that is only evaluated, which knows no memory; None: ``loss`` itself.
+      memory: what is remembered before the first step, from the training split's labels
+        {task: float32 [N]} and the number of steps of an epoch.
+      remember: (outputs, batch, memory) -> memory, after every step of training. Rows of weight 0
+        fill the batch only (their index is 0) and must not be remembered.
+      prelude: a pass before each epoch's own, or None.
+    """
+
+    loss: Loss
+    valid: Loss | None = None
+    memory: Callable[[Mapping[str, np.ndarray], int], Any] = _no_memory
+    remember: Callable[[Outputs, Batch, Any], Any] | None = None
+    prelude: Prelude | None = None
+
+    def __call__(
+        self, outputs: Outputs, batch: Batch, memory: Any
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The training loss of a batch and its unweighted parts."""
+        return self.loss(outputs, batch, memory)
+
+    def evaluate(self, outputs: Outputs, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss of a batch of any split and its unweighted parts."""
+        return (self.valid or self.loss)(outputs, batch, {})
 
 
 def clip_mean(values: jax.Array, weight: jax.Array) -> jax.Array:
@@ -46,12 +105,12 @@ def summed(model: Config, weights: Mapping[str, float]) -> Objective:
     """
     error = absolute_error if model.task == "regression" else cross_entropy
 
-    def objective(outputs: Outputs, batch: Batch, _memory: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(outputs: Outputs, batch: Batch, _memory: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         parts = {task: error(outputs.predictions[task], batch, task) for task in weights}
         total = sum(weights[task] * part for task, part in parts.items())
         return jnp.asarray(total), parts
 
-    return objective
+    return Objective(loss)
 
 
 def task_loss(model: Config, spec: DatasetSpec) -> Objective:

@@ -23,6 +23,7 @@ from msa_jax.config import Config, require_choice
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, UNIMODAL_TASKS, DatasetSpec
 from msa_jax.errors import ConfigError
+from msa_jax.models.objectives import Objective
 from msa_jax.models.outputs import Outputs
 from msa_jax.nn.attention import MultiHeadAttention
 from msa_jax.nn.conv import MaskedConv1D, upsample, window_centre
@@ -362,12 +363,10 @@ def build(model: Config, spec: DatasetSpec) -> UfenMtfn:
     return UfenMtfn(s, split_columns(s.fg, spec), tuple(map(float, spec.label_range)))  # type: ignore[arg-type]
 
 
-def objective(model: Config, spec: DatasetSpec) -> Callable[[Outputs, Batch, Any], tuple[jax.Array, dict]]:
+def objective(model: Config, spec: DatasetSpec) -> Objective:
     """The sum of up to five mean squared errors (eq. 17, 18).
 
-    Returns:
-      (outputs, batch, memory) -> (loss, parts): parts are the unweighted terms in the loss, by
-      prediction; clips count by ``batch.weight``.
+    Its parts are the unweighted terms, by prediction; clips count by ``batch.weight``.
 
     Raises:
       ConfigError: as :func:`build`, and for unimodal_target=own without unimodal labels.
@@ -395,4 +394,4 @@ def objective(model: Config, spec: DatasetSpec) -> Callable[[Outputs, Batch, Any
             parts[task] = jnp.sum(batch.weight * error**2) / total
         return sum(factors[task] * part for task, part in parts.items()), parts  # type: ignore[return-value]
 
-    return loss_of
+    return Objective(loss_of)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import parity_bert
 from parity_errors import Errors
 from parity_weights import compare_gradient, variables_of
 
@@ -167,6 +168,7 @@ def _rounded(key: str, value: float) -> float:
 
 #: By the file's model name.
 BLOCKS: dict[str, Callable[[Arrays, dict, Errors], None]] = {
+    "bert": parity_bert.compare,
     "rnn": _rnn,
     "attention": _attention,
     "align": _align,

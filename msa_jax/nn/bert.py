@@ -1,0 +1,196 @@
+"""BERT's encoder (Devlin et al. 2019), a parameter for every one of the public checkpoints'.
+
+Learned positions, post-norm layers, exact GELU. Initial values as the authors' (normal with a deviation
+of 0.02, zero biases). The attention's three projections have parameters of their own and are computed
+as one product.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msa_jax.errors import ConfigError
+from msa_jax.nn.attention import attention_weights
+from msa_jax.nn.bits import hashed_uniform
+from msa_jax.nn.dropout import Dropout
+from msa_jax.nn.initializers import product
+
+#: The vocabulary's entry for padding, which all public BERTs have first. PyTorch's table never learns it.
+PAD = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class BertSettings:
+    """Sizes and rates of an encoder.
+
+    Attributes:
+      width: D.
+      n_layers: number of layers.
+      heads: K, a divisor of D.
+      intermediate: width inside the feed-forward networks.
+      vocab: number of token ids.
+      positions: the longest text that it can read, in tokens.
+      types: number of segment ids.
+      dropout: rate on the embeddings and on what every half of a layer adds.
+      attention_dropout: rate on the attention weights.
+      layer_norm_eps: added to variances.
+      remat: compute each layer's activations again in the backward pass, instead of keeping them.
+    """
+
+    width: int
+    n_layers: int
+    heads: int
+    intermediate: int
+    vocab: int
+    positions: int
+    types: int
+    dropout: float
+    attention_dropout: float
+    layer_norm_eps: float = 1e-12
+    remat: bool = False
+
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.width % self.heads:
+            raise ConfigError(f"{self.heads} heads do not divide the encoder's width {self.width}.")
+
+
+def normal(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+    """Normally distributed initial values with deviation 0.02."""
+    edge = 1 - 2.0**-24  # the grid's lowest value, -1, has no finite quantile
+    uniform = jnp.clip(hashed_uniform(key, shape, 1.0), -edge, edge)
+    return (0.02 * 2**0.5 * jax.lax.erf_inv(uniform)).astype(dtype)
+
+
+class Bert(nn.Module):
+    """The encoder.
+
+    The states after the embeddings and after every layer are kept under ``intermediates/states`` where
+    that collection is mutable, each layer's attention under ``intermediates/layer_<i>/attention/weights``.
+
+    Attributes:
+      settings: its sizes.
+      pooler: whether the first token's state is pooled too.
+    """
+
+    settings: BertSettings
+    pooler: bool = False
+
+    @nn.compact
+    def __call__(
+        self, ids: jax.Array, mask: jax.Array, segments: jax.Array, train: bool
+    ) -> jax.Array | tuple[jax.Array, jax.Array]:
+        """Encodes tokens; real ones never read padding.
+
+        Args:
+          ids: token ids, int [B, T], at most ``positions`` steps.
+          mask: real tokens, [B, T].
+          segments: segment ids, int [B, T].
+          train: whether dropout is on.
+
+        Returns:
+          The last states [B, T, D], also of padding (which reads the real tokens); with ``pooler`` a
+          pair of them and tanh(affine(state of the first token)), [B, D].
+
+        Raises:
+          ConfigError: if the texts have more steps than the encoder has positions.
+        """
+        s = self.settings
+        x = Embeddings(s, name="embeddings")(ids, segments, train)
+        self.sow("intermediates", "states", x)
+        layer = nn.remat(BertLayer, static_argnums=(3,)) if s.remat else BertLayer
+        for i in range(s.n_layers):
+            x = layer(s, name=f"layer_{i}")(x, mask, train)
+            self.sow("intermediates", "states", x)
+        return (x, jnp.tanh(_affine(x[:, 0], s.width, "pooler"))) if self.pooler else x
+
+
+class Embeddings(nn.Module):
+    """LN(word + position + segment) with dropout."""
+
+    settings: BertSettings
+
+    @nn.compact
+    def __call__(self, ids: jax.Array, segments: jax.Array, train: bool) -> jax.Array:
+        """ids and segments, int [B, T], to [B, T, D]."""
+        s = self.settings
+        if ids.shape[1] > s.positions:
+            raise ConfigError(
+                f"texts of {ids.shape[1]} tokens, but the encoder has {s.positions} positions; cut them."
+            )
+        word = self.param("word", normal, (s.vocab, s.width))[ids]
+        word = jnp.where((ids == PAD)[..., None], jax.lax.stop_gradient(word), word)
+        position = self.param("position", normal, (s.positions, s.width))[: ids.shape[1]]
+        segment = self.param("segment", normal, (s.types, s.width))[segments]
+        x = word + segment + jnp.broadcast_to(position, word.shape)
+        return Dropout(s.dropout)(_layer_norm(s, "norm")(x), train)
+
+
+class BertLayer(nn.Module):
+    """LN(x + attention(x)), then LN(x + FF(x))."""
+
+    settings: BertSettings
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """x [B, T, D], which reads the real steps, mask [B, T], to [B, T, D]."""
+        s, drop = self.settings, Dropout(self.settings.dropout)
+        read = SelfAttention(s.heads, s.attention_dropout, name="attention")(x, mask, train)
+        x = _layer_norm(s, "attention_norm")(x + drop(read, train))
+        hidden = nn.gelu(_affine(x, s.intermediate, "intermediate"), approximate=False)
+        return _layer_norm(s, "output_norm")(x + drop(_affine(hidden, s.width, "output"), train))
+
+
+class SelfAttention(nn.Module):
+    """Scaled dot-product attention over time, with K heads of width D/K.
+
+    Attributes:
+      heads: K.
+      dropout: rate on the attention weights.
+    """
+
+    heads: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """x [B, T, D] reads its real steps, mask [B, T]; gives [B, T, D]."""
+        width = x.shape[-1]
+        parts = [DenseParameters(width, name=name)(x) for name in ("query", "key", "value")]
+        kernel, bias = (jnp.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+        joint = product(x, kernel)
+        joint = (joint + jnp.broadcast_to(bias, joint.shape)).reshape(*x.shape[:2], 3, self.heads, -1)
+        query, key, value = (joint[:, :, i].swapaxes(1, 2) for i in range(3))  # [B, K, T, D/K]
+        weights = attention_weights(query, key, (width // self.heads) ** -0.5, mask)
+        self.sow("intermediates", "weights", weights)
+        weights = Dropout(self.dropout)(weights, train)
+        heads = jnp.einsum("bkqt,bkth->bkqh", weights, value).swapaxes(1, 2)
+        return _affine(heads.reshape(x.shape), width, "output")
+
+
+class DenseParameters(nn.Module):
+    """Kernel and bias of an affine map that the caller applies together with others.
+
+    Attributes:
+      features: output width.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """For inputs x [..., D]: kernel [D, features] and bias [features]."""
+        kernel = self.param("kernel", normal, (x.shape[-1], self.features))
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
+
+
+def _affine(x: jax.Array, features: int, name: str) -> jax.Array:
+    """A submodule: affine map [..., D] to [..., features], as a product of two matrices."""
+    rows = nn.Dense(features, kernel_init=normal, name=name)(x.reshape(-1, x.shape[-1]))
+    return rows.reshape(*x.shape[:-1], features)
+
+
+def _layer_norm(settings: BertSettings, name: str) -> nn.LayerNorm:
+    """LayerNorm with two-pass variance and float32 statistics."""
+    return nn.LayerNorm(epsilon=settings.layer_norm_eps, use_fast_variance=False, name=name)

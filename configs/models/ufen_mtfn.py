@@ -4,6 +4,7 @@
 the value here is the reading we recommend, the others are named beside it.
 """
 
+from configs.models.shared import TINY_ENCODER, encoder_block
 from msa_jax.config import block
 
 
@@ -20,7 +21,10 @@ def get_config(dataset: str):
     model.fg = "none"
     model.compat = False  # there is no public code to be compatible with: changes nothing
 
-    # Input.
+    # Input. Text: frozen (stored features) | finetune (an encoder trained along). Reading A12: the paper's
+    # learning rate would destroy a BERT, so it must have been frozen, or had a rate of its own.
+    model.text_encoder = "frozen"
+    model.encoder = encoder_block(dataset)
     model.frontend = "fine_grained"  # fine_grained (what fg says) | concat (whole modalities only)
     model.fg_subnet = "dense"  # dense | bigru: sub-network of a column group, width d_model
     model.qkv = "shared"  # shared (parameter counts of Zheng et al.) | per_group (their equations)
@@ -85,4 +89,4 @@ def train_settings(dataset: str) -> dict:
 #: Nothing changes in the data block: every step is read.
 DATA = {}
 #: For trying things out: small widths.
-TINY = {"d_model": 16, "cross_heads": 2, "ed_heads": 2}
+TINY = {"d_model": 16, "cross_heads": 2, "ed_heads": 2, "encoder": TINY_ENCODER}

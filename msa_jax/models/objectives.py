@@ -41,7 +41,7 @@ class Prelude:
 
 def _no_memory(labels: Mapping[str, np.ndarray], steps_per_epoch: int) -> Any:
     del labels, steps_per_epoch
-    return {}
+    return ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +64,13 @@ class Objective:
     remember: Callable[[Outputs, Batch, Any], Any] | None = None
     prelude: Prelude | None = None
 
-    def __call__(
-        self, outputs: Outputs, batch: Batch, memory: Any
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def __call__(self, outputs: Outputs, batch: Batch, memory: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The training loss of a batch and its unweighted parts."""
         return self.loss(outputs, batch, memory)
 
     def evaluate(self, outputs: Outputs, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss of a batch of any split and its unweighted parts."""
-        return (self.valid or self.loss)(outputs, batch, {})
+        return (self.valid or self.loss)(outputs, batch, ())
 
 
 def clip_mean(values: jax.Array, weight: jax.Array) -> jax.Array:

@@ -238,7 +238,7 @@ def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
     del spec
     task_loss = objectives.squared_error if model.task == "regression" else objectives.cross_entropy
 
-    def tmt_objective(outputs: Outputs, batch: Batch, _memory) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(outputs: Outputs, batch: Batch, _memory) -> tuple[jax.Array, dict[str, jax.Array]]:
         features, weight = outputs.features, batch.weight
         invariant = features["invariant"].mean(axis=1)
         specific = {m: features[f"specific_{m}"].mean(axis=1) for m in ORDER}
@@ -258,4 +258,4 @@ def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
         }
         return jnp.asarray(sum(weights[name] * part for name, part in parts.items())), parts
 
-    return tmt_objective
+    return objectives.Objective(loss)

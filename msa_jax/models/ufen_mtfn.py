@@ -12,7 +12,6 @@ Where the paper leaves a choice open, `configs/models/ufen_mtfn.py` names our re
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -25,6 +24,7 @@ from msa_jax.data.spec import MODALITIES, UNIMODAL_TASKS, DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.models.objectives import Objective
 from msa_jax.models.outputs import Outputs
+from msa_jax.models.text import TextSource, TextStates, text_source
 from msa_jax.nn.attention import MultiHeadAttention
 from msa_jax.nn.conv import MaskedConv1D, upsample, window_centre
 from msa_jax.nn.dropout import Dropout
@@ -240,11 +240,13 @@ class UfenMtfn(nn.Module):
       s: the settings.
       groups: per modality with a fine-grained front end, (name, its column groups).
       label_range: lowest and highest score, for head=scaled_tanh.
+      source: where the text comes from. Reading A12.
     """
 
     s: Settings
     groups: tuple[tuple[str, Columns], ...]
     label_range: tuple[float, float]
+    source: TextSource
 
     @nn.compact
     def __call__(self, batch: Batch, train: bool = False) -> Outputs:
@@ -257,6 +259,8 @@ class UfenMtfn(nn.Module):
           [B, 3, d], one row per modality).
         """
         s, groups = self.s, dict(self.groups)
+        states, _ = TextStates(self.source, name="text_encoder")(batch, train)
+        batch = batch.replace(values={**batch.values, "text": states})
         sequences, masks, pooled, predictions = {}, {}, {}, {}
         for m in MODALITIES:
             mask = batch.mask[m]
@@ -360,7 +364,8 @@ def build(model: Config, spec: DatasetSpec) -> UfenMtfn:
       ConfigError: for values that are unknown or do not go together.
     """
     s = settings(model)
-    return UfenMtfn(s, split_columns(s.fg, spec), tuple(map(float, spec.label_range)))  # type: ignore[arg-type]
+    low, high = spec.label_range
+    return UfenMtfn(s, split_columns(s.fg, spec), (float(low), float(high)), text_source(model, spec))
 
 
 def objective(model: Config, spec: DatasetSpec) -> Objective:

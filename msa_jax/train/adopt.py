@@ -13,6 +13,7 @@ from msa_jax.config import Config
 from msa_jax.data.load import load_dataset
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import RunError
+from msa_jax.train import pretrained
 from msa_jax.train import setup as building
 from msa_jax.train.checkpoint import Progress, best_of
 from msa_jax.train.display import Display
@@ -39,6 +40,7 @@ def adopt(
     folder, display = RunFolder(workdir), Display(quiet=False)
     if (folder.path / "checkpoints").exists():
         raise RunError(f"{folder.path} holds a run already; choose another --workdir.")
+    config = pretrained.with_sizes(config, need_folder=False)
     stored = load_dataset(config.data)
     dataset = building.prepare(config, stored)
     setup = building.build(config, dataset)

@@ -18,6 +18,7 @@ from msa_jax.data.load import load_dataset
 from msa_jax.data.loader import Chunk
 from msa_jax.errors import Interrupted, RunError
 from msa_jax.reports import page, targets
+from msa_jax.train import pretrained
 from msa_jax.train import setup as building
 from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, with_best
 from msa_jax.train.display import Display
@@ -43,6 +44,7 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
     first = jax.process_index() == 0
     display = Display(quiet=not first)
     folder = RunFolder(workdir)
+    config = pretrained.with_sizes(config)
     stored = load_dataset(config.data)
     for note in stored.notes:
         display.say(f"note: {note}")
@@ -133,20 +135,23 @@ class Loop:
 
         The host looks at a chunk's losses while the device works on the next one.
         """
-        config, progress, plan = self.config.train, self.progress, self.setup.train_plan
-        chunks = plan.epoch(config.seed, progress.epoch, self.config.data.group_by_length)
+        config, progress = self.config.train, self.progress
+        opening, chunks = self._chunks()
         done = sum(c.steps for c in chunks[: progress.chunk])
-        self.display.start_epoch(progress.epoch + 1, config.epochs, plan.steps(), done)
+        steps = sum(c.steps for c in chunks)
+        self.display.start_epoch(progress.epoch + 1, config.epochs, steps, done)
         if self.config.model.compat and progress.chunk == 0:
             self.state = self.state.replace(opt_state=drop_accumulated(self.state.opt_state))
         source, waiting, saved = self.setup.sources["train"], None, done
-        for chunk, items in source.items(chunks[progress.chunk :]):
+        place = progress.chunk
+        for number, (chunk, items) in enumerate(source.items(chunks[place:]), place):
+            prelude = number < opening
             self.state, scalars = self.setup.programs.train_chunk(
-                self.state, source.table, items, jnp.int32(chunk.steps), shape=chunk.shape
+                self.state, source.table, items, jnp.int32(chunk.steps), shape=chunk.shape, prelude=prelude
             )
             if waiting is not None:
                 self._look_at(*waiting)
-            waiting = chunk, scalars
+            waiting = chunk, scalars, prelude
             done += chunk.steps
             due = config.checkpoint_steps and done - saved >= config.checkpoint_steps
             leaving = self._asked_to_stop()
@@ -159,33 +164,39 @@ class Loop:
         if waiting is not None:
             self._look_at(*waiting)
 
+    def _chunks(self) -> tuple[int, list[Chunk]]:
+        """The chunks of the epoch under way, and how many of them, in front, are the prelude's."""
+        plan, prelude = self.setup.train_plan, self.setup.programs.learner.objective.prelude
+        chunks = plan.epoch(self.config.train.seed, self.progress.epoch, self.config.data.group_by_length)
+        opening = math.ceil(prelude.share * len(chunks)) if prelude else 0
+        return opening, chunks[:opening] + chunks
+
     def _asked_to_stop(self) -> bool:
         # Several processes must agree on the step, which the cluster's service sees to.
         if jax.process_count() > 1:
             return self.checkpoints.reached_preemption(int(self.state.step))
         return self.stop.asked
 
-    def _look_at(self, chunk: Chunk, scalars: Mapping[str, jax.Array]) -> None:
+    def _look_at(self, chunk: Chunk, scalars: Mapping[str, jax.Array], prelude: bool) -> None:
         """Adds a finished chunk to the epoch's sums and stops the run if its loss is not finite."""
         host = {k: np.asarray(v, np.float64)[: chunk.steps] for k, v in scalars.items()}
         bad = np.flatnonzero(~np.isfinite(host["loss"]))
         if bad.size:
             self._stop_at(chunk, int(bad[0]))
         weight, sums = host.pop("weight"), self.progress.sums
+        prefix = "prelude_" if prelude else ""
         for name, value in host.items():
-            sums[name] = sums.get(name, 0.0) + float((value * weight).sum())
-        sums["weight"] = sums.get("weight", 0.0) + float(weight.sum())
+            sums[prefix + name] = sums.get(prefix + name, 0.0) + float((value * weight).sum())
+        sums[prefix + "weight"] = sums.get(prefix + "weight", 0.0) + float(weight.sum())
         self.progress.chunk += 1
         self.display.advance(chunk.steps, int(weight.sum()), float(host["loss"][-1]))
 
     def _stop_at(self, chunk: Chunk, number: int) -> None:
         rows = chunk.index[number][chunk.weight[number] > 0]
         clips = ", ".join(self.dataset.splits["train"].ids[rows])
-        plan = self.setup.train_plan.epoch(
-            self.config.train.seed, self.progress.epoch, self.config.data.group_by_length
-        )
-        step = self.progress.epoch * self.setup.train_plan.steps()
-        step += sum(c.steps for c in plan[: self.progress.chunk]) + number + 1
+        _, chunks = self._chunks()
+        step = self.progress.epoch * sum(c.steps for c in chunks)
+        step += sum(c.steps for c in chunks[: self.progress.chunk]) + number + 1
         latest = self.checkpoints.latest_step()
         where = f"step {step} (epoch {self.progress.epoch + 1}) on the clips {clips}"
         kept = (
@@ -200,17 +211,16 @@ class Loop:
         """Records the epoch, keeps the best model, decides whether to go on, and saves."""
         config, progress = self.config.train, self.progress
         sums = dict(progress.sums)
-        weight = sums.pop("weight")
-        step = int(self.state.step)
+        weight = {"": sums.pop("weight"), "prelude_": sums.pop("prelude_weight", 1.0)}
         progress.seconds = time.perf_counter() - self._began
         progress.epoch += 1
         progress.chunk, progress.sums = 0, {}
         improved = self._keep_if_best(valid[config.monitor])
         row = {
             "epoch": progress.epoch,
-            "step": step,
-            "learning_rate": self._learning_rate(step),
-            "train": {k: v / weight for k, v in sums.items()},
+            "step": int(self.state.step),
+            "learning_rate": self._learning_rate(),
+            "train": {k: v / weight["prelude_" if k.startswith("prelude_") else ""] for k, v in sums.items()},
             "valid": valid,
             "seconds": round(progress.seconds, 3),
         }
@@ -224,9 +234,10 @@ class Loop:
         self._write_events(row)
         self.display.end_epoch(row, config.monitor, improved)
 
-    def _learning_rate(self, step: int) -> float:
-        """The rate of the last update among ``step`` batches."""
-        updates = max(step // self.config.train.accumulate, 1)
+    def _learning_rate(self) -> float:
+        """The rate of the last update of the epochs so far."""
+        steps = self.progress.epoch * self.setup.train_plan.steps()
+        updates = max(steps // self.config.train.accumulate, 1)
         return float(self.schedule(updates - 1) * self.state.rate_scale)
 
     def _keep_if_best(self, score: float) -> bool:

@@ -1,18 +1,21 @@
 """The optimiser of a configuration."""
 
 import fnmatch
+from collections.abc import Mapping
 from typing import Any
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import optax
 
 from msa_jax.config import Config, require_choice
 from msa_jax.errors import ConfigError
+from msa_jax.models.objectives import Prelude
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "plateau")
-GROUP_KEYS = ("paths", "learning_rate", "weight_decay")
+GROUP_KEYS = ("paths", "learning_rate", "weight_decay", "warmup_epochs")
 
 
 def build_schedule(train: Config, steps_per_epoch: int) -> optax.Schedule:
@@ -78,7 +81,7 @@ def check_groups(train: Config) -> None:
         if unknown or not group.get("paths"):
             raise ConfigError(
                 f"train.groups.{name} has the keys {', '.join(group) or 'none'}; it takes paths (needed), "
-                "learning_rate and weight_decay."
+                "learning_rate, weight_decay and warmup_epochs."
             )
         for key in GROUP_KEYS[1:]:
             if group.get(key, 0.0) < 0:
@@ -119,6 +122,13 @@ def build_optimizer(
     } | {"frozen": 0.0}
     if frozen or len(factors) > 1:
         parts.append(_scale_by_group(train, frozen, factors))
+    warmups = {
+        name: round(group.warmup_epochs * steps_per_epoch / train.accumulate)
+        for name, group in train.groups.items()
+        if group.get("warmup_epochs")
+    }
+    if warmups:
+        parts.append(_warm_groups(train, frozen, warmups))
     optimizer = optax.chain(*parts)
     if train.accumulate == 1:
         return optimizer
@@ -150,6 +160,48 @@ def _scale_by_group(
         return jax.tree.map(lambda u, n: u * factors.get(n, 1.0), updates, names)
 
     return optax.stateless(update)
+
+
+def _warm_groups(
+    train: Config, frozen: tuple[str, ...], warmups: Mapping[str, int]
+) -> optax.GradientTransformation:
+    """Lets the rate of some groups rise linearly from 0 over so many updates."""
+
+    def init(_params: Any) -> Any:
+        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(updates: Any, state: Any, _params: Any = None) -> Any:
+        names = group_names(train, frozen, updates)
+        factors = {
+            name: jnp.minimum(state.count / max(updates_, 1), 1.0) for name, updates_ in warmups.items()
+        }
+        scaled = jax.tree.map(lambda u, n: u * factors[n] if n in factors else u, updates, names)
+        return scaled, optax.ScaleByScheduleState(count=optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(init, update)
+
+
+def matching(params: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
+    """The entries of flat parameters {path: array} that one of the patterns ``paths`` matches."""
+    return {k: v for k, v in params.items() if any(fnmatch.fnmatchcase(k, p) for p in paths)}
+
+
+def build_prelude(prelude: Prelude) -> optax.GradientTransformation:
+    """The optimiser of an objective's prelude."""
+    parts = []
+    if prelude.clip_norm:
+        parts.append(optax.clip_by_global_norm(prelude.clip_norm))
+    if prelude.weight_decay:
+        parts.append(optax.add_decayed_weights(prelude.weight_decay))
+    return optax.chain(*parts, optax.adam(prelude.learning_rate))
+
+
+def prelude_state(prelude: Prelude | None, params: Any) -> Any:
+    """The fresh state of :func:`build_prelude` for the parameters that it trains; () without a prelude."""
+    if prelude is None:
+        return ()
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    return build_prelude(prelude).init(matching(flat, prelude.paths))
 
 
 def drop_accumulated(opt_state: optax.OptState) -> optax.OptState:

@@ -26,7 +26,7 @@ from msa_jax.data.loader import (
 from msa_jax.data.prepare import REDUCTIONS, as_classes, reduce_dataset
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
-from msa_jax.train import optim
+from msa_jax.train import optim, pretrained
 from msa_jax.train.state import TrainState, create_state
 from msa_jax.train.step import Learner, Programs
 
@@ -71,6 +71,7 @@ def prepare(config: Config, dataset: Dataset) -> Dataset:
       DataError: if the labels cannot be classified.
     """
     require_choice("data.reduce", config.data.reduce, REDUCTIONS)
+    dataset = pretrained.with_tokens(dataset, config.model)
     dataset = reduce_dataset(dataset, config.data.reduce, config.model.compat)
     return as_classes(dataset) if config.model.task == "classification" else dataset
 
@@ -136,12 +137,17 @@ def build(config: Config, dataset: Dataset) -> Setup:
     eval_plans = {name: Plan(n, shapes, train.eval_batch_size, 1, devices) for name, n in lengths.items()}
     learner = build_learner(config, dataset.spec, train_plan.steps(), mesh)
     example = example_batch(dataset.spec, 1, shapes[0])
+    objective = learner.objective
     create = jax.jit(
-        lambda seed: create_state(learner.model, example, learner.optimizer, seed),
+        lambda seed, memory: create_state(
+            learner.model, example, learner.optimizer, seed, memory, objective.prelude
+        ),
         out_shardings=NamedSharding(mesh, P()),
     )
-    state = create(train.seed)
+    memory = objective.memory(dataset.splits["train"].labels, train_plan.steps())
+    state = create(train.seed, memory)
     optim.group_names(train, models.frozen(config.model), state.params)  # before a folder is claimed
+    state = state.replace(params=pretrained.load(state.params, config.model))
     sources = {name: Source(split, preprocess, mesh, resident) for name, split in dataset.splits.items()}
     return Setup(Programs(learner), state, sources, train_plan, eval_plans)
 

@@ -10,6 +10,8 @@ import optax
 from flax import linen as nn
 
 from msa_jax.data.batch import Batch
+from msa_jax.models.objectives import Prelude
+from msa_jax.train import optim
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -22,6 +24,7 @@ class TrainState(flax.struct.PyTreeNode):
       batch_stats: running statistics of normalisation layers; empty for models without them.
       opt_state: of the optimiser.
       memory: what an objective remembers between batches; empty for a summed task loss.
+      prelude_state: of the optimiser of the objective's prelude; empty without one.
       rate_scale: float32 factor on the learning rate, lowered by the plateau schedule.
     """
 
@@ -31,13 +34,19 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Mapping[str, Any]
     opt_state: optax.OptState
     memory: Any
+    prelude_state: Any
     rate_scale: jax.Array
 
 
 def create_state(
-    model: nn.Module, batch: Batch, optimizer: optax.GradientTransformation, seed: int | jax.Array
+    model: nn.Module,
+    batch: Batch,
+    optimizer: optax.GradientTransformation,
+    seed: int | jax.Array,
+    memory: Any = (),
+    prelude: Prelude | None = None,
 ) -> TrainState:
-    """Fresh parameters from ``seed``; ``batch`` gives shapes only."""
+    """Fresh parameters from ``seed``; ``batch`` gives shapes only, ``memory`` is the objective's first."""
     variables: Any = model.init(jax.random.key(seed), batch, train=False)
     return TrainState(
         seed=jnp.asarray(seed, jnp.int32),
@@ -45,7 +54,8 @@ def create_state(
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
         opt_state=optimizer.init(variables["params"]),
-        memory={},
+        memory=memory,
+        prelude_state=optim.prelude_state(prelude, variables["params"]),
         rate_scale=jnp.ones((), jnp.float32),
     )
 

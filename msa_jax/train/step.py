@@ -1,9 +1,9 @@
 """The two programs that run on the device: a chunk of training steps, and a chunk of predictions."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,11 +13,10 @@ from jax.sharding import PartitionSpec as P
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.loader import Shape, Table, batch_of
+from msa_jax.models.objectives import Objective, Prelude
 from msa_jax.models.outputs import Outputs
+from msa_jax.train import optim
 from msa_jax.train.state import TrainState
-
-#: (outputs, batch, memory) -> (loss, its unweighted parts by name)
-Objective = Callable[[Outputs, Batch, Any], tuple[jax.Array, dict[str, jax.Array]]]
 
 
 class Learner(NamedTuple):
@@ -25,7 +24,7 @@ class Learner(NamedTuple):
 
     Attributes:
       model: the Linen module.
-      objective: see :data:`Objective`.
+      objective: what it is trained by.
       optimizer: see :mod:`msa_jax.train.optim`.
       dtype: of the model's arithmetic, float32 or bfloat16. Parameters stay float32.
       mesh: devices; its "data" axis holds the rows of a batch.
@@ -72,9 +71,9 @@ def train_step(learner: Learner, state: TrainState, batch: Batch) -> tuple[Train
     def loss_of(params):
         outputs, batch_stats = forward(learner, params, state, batch, train=True)
         loss, parts = learner.objective(outputs, batch, state.memory)
-        return loss, (parts, batch_stats)
+        return loss, (parts, batch_stats, outputs)
 
-    (loss, (parts, batch_stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    (loss, (parts, batch_stats, outputs)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, opt_state = learner.optimizer.update(gradient, state.opt_state, state.params)
     updates = jax.tree.map(lambda u: u * state.rate_scale, updates)
     state = state.replace(
@@ -83,6 +82,31 @@ def train_step(learner: Learner, state: TrainState, batch: Batch) -> tuple[Train
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
+    if learner.objective.remember is not None:
+        state = state.replace(memory=learner.objective.remember(outputs, batch, state.memory))
+    return state, {"loss": loss, **parts}
+
+
+def prelude_step(
+    learner: Learner, prelude: Prelude, state: TrainState, batch: Batch
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One update of the parameters that the prelude trains; the others and the memory stay.
+
+    Returns:
+      The new state, and float32 scalars: "loss" and its parts.
+    """
+    params = flax.traverse_util.flatten_dict(state.params, sep="/")
+    chosen = optim.matching(params, prelude.paths)
+
+    def loss_of(chosen):
+        whole = flax.traverse_util.unflatten_dict(params | chosen, sep="/")
+        outputs, _ = forward(learner, whole, state, batch, train=True)
+        return prelude.loss(outputs, batch, state.memory)
+
+    (loss, parts), gradient = jax.value_and_grad(loss_of, has_aux=True)(chosen)
+    updates, prelude_state = optim.build_prelude(prelude).update(gradient, state.prelude_state, chosen)
+    params = flax.traverse_util.unflatten_dict(params | optax.apply_updates(chosen, updates), sep="/")
+    state = state.replace(step=state.step + 1, params=params, prelude_state=prelude_state)
     return state, {"loss": loss, **parts}
 
 
@@ -99,7 +123,10 @@ class Programs:
         # Results are whole on every device, so that each process can read them.
         whole = NamedSharding(learner.mesh, P())
         self.train_chunk = jax.jit(
-            self._train_chunk, static_argnames="shape", donate_argnames="state", out_shardings=whole
+            self._train_chunk,
+            static_argnames=("shape", "prelude"),
+            donate_argnames="state",
+            out_shardings=whole,
         )
         self._take = jax.jit(self._take_first, static_argnames="shape")
         self._predict = jax.jit(self._predict_batch, out_shardings=whole)
@@ -110,9 +137,16 @@ class Programs:
         return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, rows), batch)
 
     def _train_chunk(
-        self, state: TrainState, table: Table | None, items: Any, steps: jax.Array, *, shape: Shape
+        self,
+        state: TrainState,
+        table: Table | None,
+        items: Any,
+        steps: jax.Array,
+        *,
+        shape: Shape,
+        prelude: bool = False,
     ):
-        """Runs the first ``steps`` of S prepared steps.
+        """Runs the first ``steps`` of S prepared steps, of the prelude or of the training proper.
 
         Returns:
           The new state, and per step [S] the scalars of :func:`train_step` (0 for steps not run)
@@ -123,7 +157,12 @@ class Programs:
 
         def run(state, item):
             batch = take(item)
-            state, scalars = train_step(self.learner, state, batch)
+            if prelude:
+                opening = self.learner.objective.prelude
+                assert opening is not None
+                state, scalars = prelude_step(self.learner, opening, state, batch)
+            else:
+                state, scalars = train_step(self.learner, state, batch)
             return state, {**scalars, "weight": batch.weight.sum()}
 
         first = jax.tree.map(lambda x: x[0], items)
@@ -157,6 +196,6 @@ class Programs:
     def _predict_batch(self, state: TrainState, batch: Batch) -> dict[str, Any]:
         self.traces["predict"] += 1
         outputs, _ = forward(self.learner, state.params, state, batch, train=False)
-        loss, parts = self.learner.objective(outputs, batch, state.memory)
+        loss, parts = self.learner.objective.evaluate(outputs, batch)
         scalars = {"loss": loss, **parts, "weight": batch.weight.sum()}
         return {"predictions": outputs.predictions, "fusion": outputs.features["fusion"], "parts": scalars}

@@ -12,6 +12,7 @@ from msa_jax import models
 from msa_jax.config import load
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import ConfigError, RunError
+from msa_jax.models.objectives import Objective
 from msa_jax.train import loop
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
@@ -24,7 +25,7 @@ def broken_for_clip_7(outputs, batch, memory):
 
 def run(monkeypatch, workdir, *overrides, objective=squared_error):
     """Trains the toy model on toy clips through the public function; returns (result, rows)."""
-    entry = models.ModelEntry(lambda _model, _spec: Toy(), lambda _model, _spec: objective)
+    entry = models.ModelEntry(lambda _model, _spec: Toy(), lambda _model, _spec: Objective(objective))
     monkeypatch.setitem(models.MODELS, "toy", entry)
     splits = {
         name: toy_split(n, seed)

@@ -11,6 +11,7 @@ from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.dataset import Split
 from msa_jax.data.loader import Plan, Preprocess, Source, bucket_shapes, clip_lengths
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
+from msa_jax.models.objectives import Objective
 from msa_jax.models.outputs import Outputs
 from msa_jax.train.state import create_state
 from msa_jax.train.step import Learner, Programs
@@ -84,7 +85,7 @@ def toy_training(
     split = toy_split(clips)
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
     model = model or Toy(dropout)
-    learner = Learner(model, objective, optimizer, dtype=dtype, mesh=mesh)
+    learner = Learner(model, Objective(objective), optimizer, dtype=dtype, mesh=mesh)
     lengths = clip_lengths(split)
     plan = Plan(lengths, bucket_shapes(lengths, buckets), batch_size, chunk_steps, devices)
     source = Source(split, Preprocess(toy_spec(), "none"), mesh, resident)

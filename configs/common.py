@@ -3,6 +3,7 @@
 from types import ModuleType
 
 from configs.models import (
+    almt,
     ef_lstm,
     graph_mfn,
     lf_dnn,
@@ -34,6 +35,7 @@ MODEL_BLOCKS: dict[str, ModuleType] = {
     "mlmf": mlmf,
     "mult": mult,
     "tmt": tmt,
+    "almt": almt,
 }
 #: What may stand after the colon beside the model's name, as key=value.
 ARGUMENT_KEYS = ("fg", "task")

@@ -24,6 +24,10 @@ def _time_first(name: str) -> Take:
     return lambda features: features[name].swapaxes(0, 1)
 
 
+def _text_state(n: int) -> Take:
+    return lambda features: features["text_states"][:, n]
+
+
 #: MulT's "l_with_a" and so on.
 _CROSS_MODAL = {
     f"{i}_with_{j}": _time_first(f"{_INITIALS[i]}_from_{_INITIALS[j]}")
@@ -45,6 +49,13 @@ OUTPUTS: dict[str, dict[str, Take]] = {
     "mtfn": _FOUR | {"Feature_f": _feature("tensor")},
     "mlmf": _FOUR,
     "mult": _FOUR | _CROSS_MODAL,
+    "almt": {
+        "bert": _feature("states"),
+        "h_hyper": _feature("hyper"),
+        "fusion": _feature("crossed"),
+        **{f"h_{i}": _feature(f"encoded_{m}") for i, m in _INITIALS.items()},
+        **{f"l_state_{n}": _text_state(n) for n in range(9)},
+    },
     "tmt": {
         "project_layer": _feature("encoded"),
         "x_invariant": _feature("invariant"),

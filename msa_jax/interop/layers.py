@@ -106,9 +106,18 @@ class PeerModel(NamedTuple):
       settings: the class's own settings to keys of our model block.
       absent: name patterns of the state dict that carry no weights.
       optional: name patterns of weights that a state dict may lack, since the class does not save them.
+      renamed: prefixes of another public form of the class, and what they are in ``entries``.
     """
 
     entries: Callable[[Config], list[Entry]]
     settings: Callable[[Mapping[str, Any]], dict[str, Any]]
     absent: tuple[str, ...] = ("*.num_batches_tracked",)
     optional: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def known_as(self, name: str) -> str:
+        """The name that ``entries`` has for a name of any public form of the class."""
+        for theirs, known in self.renamed:
+            if name.startswith(theirs):
+                return known + name.removeprefix(theirs)
+        return name

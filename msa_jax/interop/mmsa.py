@@ -80,7 +80,7 @@ def convert_names(arrays: Mapping[str, Any], config: Config) -> dict[str, np.nda
       DataError: if the model has no public class here, or names are missing or left over.
     """
     peer = peer_model(config.name)
-    arrays = {name.removeprefix(_PREFIX): np.asarray(x) for name, x in arrays.items()}
+    arrays = {peer.known_as(name.removeprefix(_PREFIX)): np.asarray(x) for name, x in arrays.items()}
     entries = peer.entries(config)
     named = {entry.peer for entry in entries}
     missing = [n for n in sorted(named) if n not in arrays and not _matches(n, peer.optional)]

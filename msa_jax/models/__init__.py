@@ -9,6 +9,7 @@ from msa_jax.config import Config
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError, nearest
 from msa_jax.models import (
+    almt,
     ef_lstm,
     graph_mfn,
     lf_dnn,
@@ -56,6 +57,7 @@ MODELS: dict[str, ModelEntry] = {
     "mlmf": ModelEntry(mlmf.build, mlmf.objective, mlmf.frozen),
     "mult": ModelEntry(mult.build, mult.objective),
     "tmt": ModelEntry(tmt.build, tmt.objective),
+    "almt": ModelEntry(almt.build, almt.objective),
 }
 
 

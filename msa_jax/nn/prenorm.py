@@ -90,6 +90,7 @@ class PreNormEncoder(nn.Module):
         source: jax.Array | None = None,
         mask: jax.Array | None = None,
         train: bool = False,
+        keep: int | None = None,
     ) -> jax.Array:
         """Encodes x [B, Tq, D], which in every layer reads source [B, Tk, D] (None: itself).
 
@@ -98,9 +99,12 @@ class PreNormEncoder(nn.Module):
           source: the same for all layers.
           mask: real steps of what is read, [B, Tk]; None: all.
           train: whether dropout is on.
+          keep: how many of the first steps are wanted; None: all. The last layer leaves out the others.
         """
         for i in range(self.n_layers):
             attention = PreNormAttention(self.heads, self.head_width, self.dropout, name=f"attention_{i}")
-            x = x + attention(x, x if source is None else source, mask, train)
+            read = x if source is None else source
+            x = x[:, : keep if i == self.n_layers - 1 else None]
+            x = x + attention(x, read, mask, train)
             x = x + PreNormFeedForward(self.hidden, self.dropout, name=f"ff_{i}")(x, train)
         return x

@@ -64,35 +64,35 @@ def _mult_settings(peer: Mapping[str, Any]) -> dict[str, Any]:
 MULT = PeerModel(_mult, _mult_settings, absent=("*.version", "*._float_tensor"))
 
 
-def pre_norm(ours: str, peer: str, n_layers: int) -> list[Entry]:
-    """A pre-norm stack of TMT and ALMT."""
+def pre_norm(ours: str, peer: str, n_layers: int, first: int = 0) -> list[Entry]:
+    """A pre-norm stack of TMT and ALMT: the peer's layers from ``first`` on are ours from 0 on."""
     entries = []
     for layer in range(n_layers):
-        attention, there = f"{ours}/attention_{layer}", f"{peer}.layers.{layer}.0"
+        attention, there = f"{ours}/attention_{layer}", f"{peer}.layers.{first + layer}.0"
         for name in ("query", "key", "value"):
             entries += norm(f"{attention}/norm_{name}", f"{there}.norm_{name[0]}")
             entries += linear(f"{attention}/{name}", f"{there}.fn.to_{name[0]}", bias=False)
         entries += linear(f"{attention}/output", f"{there}.fn.to_out.0")
-        ff, there = f"{ours}/ff_{layer}", f"{peer}.layers.{layer}.1"
+        ff, there = f"{ours}/ff_{layer}", f"{peer}.layers.{first + layer}.1"
         entries += norm(f"{ff}/norm", f"{there}.norm")
         entries += linear(f"{ff}/inner", f"{there}.fn.net.0") + linear(f"{ff}/outer", f"{there}.fn.net.3")
     return entries
 
 
-def _first(x: np.ndarray) -> np.ndarray:
+def first_row(x: np.ndarray) -> np.ndarray:
     """The peer's tables have a leading axis of 1."""
     return x[0]
 
 
 def _tmt(model: Config) -> list[Entry]:
-    entries = raw("tokens", "project_layer.cls_token", _first)
-    entries += raw("positions", "project_layer.pos_embedding", _first)
+    entries = raw("tokens", "project_layer.cls_token", first_row)
+    entries += raw("positions", "project_layer.pos_embedding", first_row)
     entries += pre_norm("encoder", "project_layer.encoder", model.n_layers)
     for m, initial in _INITIALS.items():
         entries += linear(f"{m}/dense", f"proj_{initial}")
     for ours, peer in (("cross_specific", "fusion_layer_1"), ("cross_invariant", "fusion_layer_2")):
         for side in ("source", "target"):
-            entries += raw(f"{ours}/{side}_positions", f"{peer}.pos_embedding_{side[0]}", _first)
+            entries += raw(f"{ours}/{side}_positions", f"{peer}.pos_embedding_{side[0]}", first_row)
         entries += pre_norm(f"{ours}/encoder", f"{peer}.CrossTransformerEncoder", model.cross_layers)
     return entries + linear("linear", "cls_head.0") + linear("output", "cls_head.1")
 

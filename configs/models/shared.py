@@ -62,16 +62,20 @@ def tuned(name: str, dataset: str) -> Config:
     return model
 
 
-def encoder_groups(learning_rate: float, weight_decay: float) -> dict[str, dict]:
+def encoder_groups(
+    learning_rate: float, weight_decay: float, warmup_epochs: float = 0.0
+) -> dict[str, dict]:
     """Optimiser groups: the encoder's matrices, and its biases and norms, which do not decay."""
-    plain = {"paths": "text_encoder/*bias, text_encoder/*norm/*", "weight_decay": 0.0}
+    paths = {"encoder": "text_encoder/*", "encoder_no_decay": "text_encoder/*bias, text_encoder/*norm/*"}
+    decays = {"encoder": weight_decay, "encoder_no_decay": 0.0}
     return {
-        "encoder": {
-            "paths": "text_encoder/*",
+        name: {
+            "paths": paths[name],
             "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-        },
-        "encoder_no_decay": {**plain, "learning_rate": learning_rate},
+            "weight_decay": decays[name],
+            "warmup_epochs": warmup_epochs,
+        }
+        for name in paths
     }
 
 

@@ -4,7 +4,7 @@
 the value here is the reading we recommend, the others are named beside it.
 """
 
-from configs.models.shared import TINY_ENCODER, encoder_block
+from configs.models.shared import TINY_ENCODER, encoder_block, encoder_groups
 from msa_jax.config import block
 
 
@@ -82,7 +82,10 @@ def train_settings(dataset: str) -> dict:
         "sims": (5e-3, 16, 50),
     }
     rate, batch_size, epochs = rows.get(dataset, rows["sims"])
+    # Reading A12: an encoder that is trained along learns at a rate of its own, after a warm-up.
+    groups = encoder_groups(2e-5, 0.0, warmup_epochs=5.0)
     train = {"learning_rate": rate, "batch_size": batch_size, "epochs": epochs, "patience": 8}
+    train["groups"] = groups
     return train | ({"schedule": "cosine"} if dataset == "mosi" else {})
 
 

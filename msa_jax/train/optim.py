@@ -15,6 +15,8 @@ from msa_jax.models.objectives import Prelude
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "plateau")
+#: Where every model keeps the text encoder that it trains along, if it does.
+ENCODER = "text_encoder/"
 GROUP_KEYS = ("paths", "learning_rate", "weight_decay", "warmup_epochs")
 
 
@@ -48,7 +50,7 @@ def group_names(train: Config, frozen: tuple[str, ...], params: Any) -> Any:
       params: parameters or their shapes.
 
     Raises:
-      ConfigError: if a group matches nothing.
+      ConfigError: if a group matches nothing (a group of the text encoder may, where none is trained).
     """
     patterns = [(p, name) for name, group in train.groups.items() for p in _patterns(group.paths)]
     patterns.sort(key=lambda pair: -len(pair[0]))
@@ -61,8 +63,10 @@ def group_names(train: Config, frozen: tuple[str, ...], params: Any) -> Any:
 
     names = jax.tree_util.tree_map_with_path(name_of, params)
     used = set(jax.tree.leaves(names))
-    for name in train.groups:
-        if name not in used:
+    has_encoder = ENCODER.rstrip("/") in params
+    for name, group in train.groups.items():
+        of_encoder = all(p.startswith(ENCODER) for p in _patterns(group.paths))
+        if name not in used and (has_encoder or not of_encoder):
             raise ConfigError(
                 f"train.groups.{name}.paths={train.groups[name].paths!r} matches no parameter (or only those "
                 "of another group with a longer pattern); `python -m msa_jax.summarize` lists the paths."

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from msa_jax.nn.dropout import Dropout
-from msa_jax.nn.initializers import Dense
+from msa_jax.nn.initializers import Dense, symmetric_uniform
 
 #: Added to the scores of padding keys. Not -inf: where a clip has no real key at all, the softmax
 #: must stay finite (it is then even over keys whose values are zero).
@@ -48,11 +48,14 @@ class MultiHeadAttention(nn.Module):
       heads: K; it must divide the width D of the queries.
       use_bias: whether the four projections have biases.
       dropout: rate on the attention weights.
+      packed_init: the initial values that PyTorch gives its packed layer (Xavier uniform over query,
+        key and value as one kernel, zero biases), instead of those of four affine maps.
     """
 
     heads: int
     use_bias: bool = True
     dropout: float = 0.0
+    packed_init: bool = False
 
     @nn.compact
     def __call__(
@@ -81,9 +84,11 @@ class MultiHeadAttention(nn.Module):
         if mask is not None:
             source = jnp.where(mask[..., None], source, 0)
         width = query.shape[-1]
+        kernel_init = symmetric_uniform((6 / (4 * width)) ** 0.5) if self.packed_init else None
+        bias_init = nn.initializers.zeros if self.packed_init else None
 
         def project(x, name):
-            y = Dense(width, self.use_bias, name=name)(x)
+            y = Dense(width, self.use_bias, kernel_init=kernel_init, bias_init=bias_init, name=name)(x)
             return y.reshape(*x.shape[:2], self.heads, -1).swapaxes(1, 2)  # [B, K, T, D/K]
 
         queries, keys, values = project(query, "query"), project(source, "key"), project(source, "value")
@@ -92,4 +97,4 @@ class MultiHeadAttention(nn.Module):
         weights = Dropout(self.dropout)(weights, train)
         heads = jnp.einsum("bkqt,bkth->bkqh", weights, values)
         joined = heads.swapaxes(1, 2).reshape(query.shape)
-        return Dense(width, self.use_bias, name="output")(joined)
+        return Dense(width, self.use_bias, bias_init=bias_init, name="output")(joined)

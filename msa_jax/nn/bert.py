@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from msa_jax.errors import ConfigError
 from msa_jax.nn.attention import attention_weights
-from msa_jax.nn.bits import hashed_uniform
+from msa_jax.nn.bits import hashed_normal
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import product
 
@@ -58,9 +58,7 @@ class BertSettings:
 
 def normal(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
     """Normally distributed initial values with deviation 0.02."""
-    edge = 1 - 2.0**-24  # the grid's lowest value, -1, has no finite quantile
-    uniform = jnp.clip(hashed_uniform(key, shape, 1.0), -edge, edge)
-    return (0.02 * 2**0.5 * jax.lax.erf_inv(uniform)).astype(dtype)
+    return hashed_normal(key, shape, 0.02).astype(dtype)
 
 
 class Bert(nn.Module):

@@ -33,6 +33,13 @@ def hashed_uniform(key: jax.Array, shape: tuple[int, ...], bound: float) -> jax.
     return (2 * unit - 1) * bound
 
 
+def hashed_normal(key: jax.Array, shape: tuple[int, ...], deviation: float) -> jax.Array:
+    """float32 of ``shape``, normal with mean 0, from the quantiles of :func:`hashed_uniform`'s grid."""
+    edge = 1 - 2.0**-24  # the grid's lowest value, -1, has no finite quantile
+    uniform = jnp.clip(hashed_uniform(key, shape, 1.0), -edge, edge)
+    return deviation * 2**0.5 * jax.lax.erf_inv(uniform)
+
+
 def _mix(x: jax.Array) -> jax.Array:
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
     x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.nn.bits import hashed_uniform
+from msa_jax.nn.bits import hashed_normal, hashed_uniform
 
 Initializer = Callable[..., jax.Array]
 
@@ -31,6 +31,11 @@ def symmetric_uniform(bound: float) -> Initializer:
     return init
 
 
+def xavier_normal(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+    """Normal with variance 2 / (fan in + fan out), for kernels [in, out]."""
+    return hashed_normal(key, shape, (2 / sum(shape)) ** 0.5).astype(dtype)
+
+
 class Dense(nn.Module):
     """Affine map of the last axis, [..., D] to [..., features], with PyTorch's initial values.
 
@@ -39,19 +44,23 @@ class Dense(nn.Module):
       use_bias: whether a bias is added.
       fan_in: what the initial range is computed from, where this is one part of a wider map that is
         applied in parts; None: D.
+      kernel_init: other initial values of the kernel.
+      bias_init: the same for the bias.
     """
 
     features: int
     use_bias: bool = True
     fan_in: int | None = None
+    kernel_init: Initializer | None = None
+    bias_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., D] to [..., features]."""
         init = symmetric_uniform((self.fan_in or x.shape[-1]) ** -0.5)
-        y = product(x, self.param("kernel", init, (x.shape[-1], self.features)))
+        y = product(x, self.param("kernel", self.kernel_init or init, (x.shape[-1], self.features)))
         if self.use_bias:
-            bias = self.param("bias", init, (self.features,))
+            bias = self.param("bias", self.bias_init or init, (self.features,))
             y = y + jnp.broadcast_to(bias, y.shape)
         return y
 

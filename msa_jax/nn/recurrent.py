@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from msa_jax.nn.dropout import Dropout
-from msa_jax.nn.initializers import product, symmetric_uniform
+from msa_jax.nn.initializers import Initializer, product, symmetric_uniform
 
 #: What a cell carries from step to step: (h,) for a GRU, (h, c) for an LSTM, each [B, H].
 State = tuple[jax.Array, ...]
@@ -32,11 +32,13 @@ class Weights(NamedTuple):
     bias_hh: jax.Array
 
 
-def _declare(module: nn.Module, width: int, hidden: int, gates: int) -> Weights:
+def _declare(
+    module: nn.Module, width: int, hidden: int, gates: int, kernel_init: Initializer | None
+) -> Weights:
     init = symmetric_uniform(hidden**-0.5)
     return Weights(
-        module.param("kernel_ih", init, (width, gates * hidden)),
-        module.param("kernel_hh", init, (hidden, gates * hidden)),
+        module.param("kernel_ih", kernel_init or init, (width, gates * hidden)),
+        module.param("kernel_hh", kernel_init or init, (hidden, gates * hidden)),
         module.param("bias_ih", init, (gates * hidden,)),
         module.param("bias_hh", init, (gates * hidden,)),
     )
@@ -47,10 +49,11 @@ class _Direction(nn.Module):
 
     hidden: int
     gates: int
+    kernel_init: Initializer | None
 
     @nn.compact
     def __call__(self, width: int) -> Weights:
-        return _declare(self, width, self.hidden, self.gates)
+        return _declare(self, width, self.hidden, self.gates, self.kernel_init)
 
 
 def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
@@ -153,9 +156,11 @@ def _run(layer: nn.Module, step: Callable[..., State], n_states: int, directions
     return jnp.concatenate(outputs, axis=-1).swapaxes(0, 1), final
 
 
-def _directions(hidden: int, gates: int, bidirectional: bool, width: int) -> list[Weights]:
+def _directions(
+    hidden: int, gates: int, bidirectional: bool, width: int, kernel_init: Initializer | None = None
+) -> list[Weights]:
     names = ("forward", "backward") if bidirectional else ("forward",)
-    return [_Direction(hidden, gates, name=name)(width) for name in names]
+    return [_Direction(hidden, gates, kernel_init, name=name)(width) for name in names]
 
 
 class GRU(nn.Module):
@@ -188,15 +193,17 @@ class LSTM(nn.Module):
     Attributes:
       hidden: H, per direction.
       bidirectional: whether a second LSTM reads the clip from its last real step to its first.
+      kernel_init: other initial values of the kernels.
     """
 
     hidden: int
     bidirectional: bool = False
+    kernel_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> tuple[jax.Array, State]:
         """Like :meth:`GRU.__call__`, but the final state is (h, c)."""
-        directions = _directions(self.hidden, 4, self.bidirectional, x.shape[-1])
+        directions = _directions(self.hidden, 4, self.bidirectional, x.shape[-1], self.kernel_init)
         outputs, (h, c) = _run(self, lstm_step, 2, directions, x, mask)
         return outputs, (h, c)
 

@@ -13,6 +13,8 @@ from configs.models import (
     mlmf,
     mtfn,
     mult,
+    self_mm,
+    tetfn,
     tfn,
     tmt,
     ufen_mtfn,
@@ -35,6 +37,8 @@ MODEL_BLOCKS: dict[str, ModuleType] = {
     "mlmf": mlmf,
     "mult": mult,
     "tmt": tmt,
+    "self_mm": self_mm,
+    "tetfn": tetfn,
     "almt": almt,
 }
 #: What may stand after the colon beside the model's name, as key=value.

@@ -56,6 +56,15 @@ OUTPUTS: dict[str, dict[str, Take]] = {
         **{f"h_{i}": _feature(f"encoded_{m}") for i, m in _INITIALS.items()},
         **{f"l_state_{n}": _text_state(n) for n in range(9)},
     },
+    "self_mm": _FOUR | {"bert": _feature("states")},
+    "tetfn": _FOUR
+    | _CROSS_MODAL
+    | {
+        "bert": _feature("states"),
+        "conv_a": lambda features: features["convolved_audio"].swapaxes(1, 2),
+        "conv_v": lambda features: features["convolved_vision"].swapaxes(1, 2),
+        "lower_v_text": _time_first("vision_from_text_for_audio"),
+    },
     "tmt": {
         "project_layer": _feature("encoded"),
         "x_invariant": _feature("invariant"),

@@ -19,6 +19,8 @@ from msa_jax.models import (
     mlmf,
     mtfn,
     mult,
+    self_mm,
+    tetfn,
     tfn,
     tmt,
     ufen_mtfn,
@@ -57,6 +59,8 @@ MODELS: dict[str, ModelEntry] = {
     "mlmf": ModelEntry(mlmf.build, mlmf.objective, mlmf.frozen),
     "mult": ModelEntry(mult.build, mult.objective),
     "tmt": ModelEntry(tmt.build, tmt.objective),
+    "self_mm": ModelEntry(self_mm.build, self_mm.objective),
+    "tetfn": ModelEntry(tetfn.build, tetfn.objective),
     "almt": ModelEntry(almt.build, almt.objective),
 }
 

@@ -1,7 +1,7 @@
 """All public PyTorch classes whose weights we read, by our name of the model."""
 
 from msa_jax.interop.layers import PeerModel
-from msa_jax.interop.peers import fusion, hyper, memory, transformers
+from msa_jax.interop.peers import fusion, hyper, labels, memory, transformers
 
 PEERS: dict[str, PeerModel] = {
     "ef_lstm": fusion.EF_LSTM,
@@ -15,5 +15,7 @@ PEERS: dict[str, PeerModel] = {
     "mlmf": fusion.MLMF,
     "mult": transformers.MULT,
     "tmt": transformers.TMT,
+    "self_mm": labels.SELF_MM,
+    "tetfn": labels.TETFN,
     "almt": hyper.ALMT,
 }

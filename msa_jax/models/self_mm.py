@@ -1,0 +1,170 @@
+"""Self-MM: a head for the clip and one for each modality, on labels made while training (Yu et al. 2021).
+
+Text is the state of the first token; audio and vision each the final state of an LSTM, through one
+Dense layer. The three vectors joined give the clip's score, each by itself a score of its modality.
+All four heads look alike; their first layer's output is the feature by which
+:mod:`msa_jax.models.label_generation` makes the modalities' labels.
+
+The model itself has no quirk to restore: the public code, too, reads audio and vision by their true
+lengths. It keeps tables for a number of clips that is set by hand, loses its labels (NaN) where a
+class is empty, and gives a clip without audio or vision an error; these are not restored. With
+``compat=True`` its training is: gradients of accumulated batches are summed.
+"""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msa_jax.config import Config
+from msa_jax.data.batch import Batch
+from msa_jax.data.spec import MODALITIES, UNIMODAL_TASKS, DatasetSpec
+from msa_jax.models import label_generation
+from msa_jax.models.outputs import Outputs
+from msa_jax.models.settings import read_settings
+from msa_jax.models.text import TextSource, TextStates, text_source
+from msa_jax.nn.dropout import Dropout
+from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
+from msa_jax.nn.initializers import Dense
+from msa_jax.nn.recurrent import LSTM
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadSettings:
+    """Widths and dropout rates of the four heads, keys of the model block."""
+
+    post_fusion_dim: int
+    post_text_dim: int
+    post_audio_dim: int
+    post_vision_dim: int
+    post_fusion_dropout: float
+    post_text_dropout: float
+    post_audio_dropout: float
+    post_vision_dropout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(HeadSettings):
+    """The model block of a configuration; `configs/models/self_mm.py` explains every key."""
+
+    fg: str
+    qkv: str
+    attend_over: str
+    compat: bool
+    audio_hidden: int
+    vision_hidden: int
+    audio_out: int
+    vision_out: int
+    audio_dropout: float
+    vision_dropout: float
+
+
+class FinalState(nn.Module):
+    """An LSTM's final state, dropout, one Dense layer.
+
+    Attributes:
+      hidden: width of the LSTM.
+      features: width of the result.
+      dropout: rate on the final state.
+    """
+
+    hidden: int
+    features: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """x [B, T, D] and mask [B, T] to one step for every clip, [B, 1, features] and [B, 1]."""
+        _, (h, _) = LSTM(self.hidden, name="lstm")(x, mask)
+        y = Dense(self.features, name="linear")(Dropout(self.dropout)(h, train))
+        return y[:, None], jnp.ones((len(x), 1), bool)
+
+
+class FeatureHead(nn.Module):
+    """Dropout, Dense, ReLU (the feature); then Dense, ReLU, Dense (the score).
+
+    Attributes:
+      hidden: F, width of both inner layers.
+      dropout: rate on the input.
+    """
+
+    hidden: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """[B, D] to the feature [B, F] and the score [B]."""
+        x = Dropout(self.dropout)(x, train)
+        feature = nn.relu(Dense(self.hidden, name="linear_1")(x))
+        hidden = nn.relu(Dense(self.hidden, name="linear_2")(feature))
+        return feature, Dense(1, name="linear_3")(hidden)[:, 0]
+
+
+class Heads(nn.Module):
+    """The four heads, which TETFN shares.
+
+    Attributes:
+      s: their settings.
+    """
+
+    s: HeadSettings
+
+    @nn.compact
+    def __call__(self, vectors: dict[str, jax.Array], train: bool) -> Outputs:
+        """Vectors [B, D] under "fusion", "text", "audio", "vision" to scores and features [B, F]."""
+        predictions, features = {}, {}
+        for name, task in {"fusion": "M", **UNIMODAL_TASKS}.items():
+            rate = getattr(self.s, f"post_{name}_dropout")
+            head = FeatureHead(getattr(self.s, f"post_{name}_dim"), rate, name=name)
+            features[name], predictions[task] = head(vectors[name], train)
+        return Outputs(predictions, features)
+
+
+class SelfMm(nn.Module):
+    """The whole model.
+
+    Attributes:
+      s: the settings.
+      source: where text comes from.
+      columns: per split modality, (name, its column groups).
+    """
+
+    s: Settings
+    source: TextSource
+    columns: tuple[tuple[str, Columns], ...]
+
+    @nn.compact
+    def __call__(self, batch: Batch, train: bool = False) -> Outputs:
+        """Scores a batch: "M", "T", "A", "V" [B]; features "text", "audio", "vision", "fusion" of the
+        heads, [B, F] each, and the text's "states" [B, T, D]."""
+        states, _ = TextStates(self.source, self.s.compat, name="text_encoder")(batch, train)
+        vectors = {"text": states[:, 0]}
+        for m in ("audio", "vision"):
+            vectors[m] = self._final_state(m, batch, train)
+        vectors["fusion"] = jnp.concatenate([vectors[m] for m in MODALITIES], axis=-1)
+        outputs = Heads(self.s, name="heads")(vectors, train)
+        return outputs.replace(features={**outputs.features, "states": states})
+
+    def _final_state(self, m: str, batch: Batch, train: bool) -> jax.Array:
+        """The vector of audio or vision, [B, out]."""
+        s, columns = self.s, dict(self.columns)
+        sizes = {"hidden": getattr(s, f"{m}_hidden"), "features": getattr(s, f"{m}_out")}
+        subnet = functools.partial(FinalState, **sizes, dropout=getattr(s, f"{m}_dropout"))
+        if m in columns:
+            split = FineGrained(columns[m], subnet, s.qkv, s.attend_over, name=m)
+            return split(batch.values[m], batch.mask[m], train)[0][:, 0]
+        return subnet(name=m)(batch.values[m], batch.mask[m], train)[0][:, 0]
+
+
+def build(model: Config, spec: DatasetSpec) -> SelfMm:
+    """The module for a model block and a data set.
+
+    Raises:
+      ConfigError: for values that are unknown or do not go together.
+    """
+    return SelfMm(read_settings(Settings, model), text_source(model, spec), split_columns(model.fg, spec))
+
+
+objective = label_generation.objective

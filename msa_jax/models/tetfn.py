@@ -1,0 +1,229 @@
+"""TETFN: cross-modal transformers in which audio and vision meet by way of the text (Wang et al. 2023).
+
+Text goes through a convolution, audio and vision each through an LSTM and a convolution, all to width
+d. As in MulT every modality reads the other two; but where audio reads vision (or the reverse), a lower
+stack first lets the other modality read the text, and an upper stack reads what came of it. The two
+encodings of each modality are joined (2d), a self-attention stack runs over them, and its last step
+goes into the fusion. A modality's own vector is the largest value over time of its convolved
+sequence. Heads and labels of the modalities are those of Self-MM (Yu et al. 2021).
+
+``compat=True`` restores what the public code (MMSA toolkit) does otherwise:
+
+- padding counts as steps everywhere: in the LSTMs, convolutions, attention, maxima, and as the last
+  step;
+- the convolution of vision takes the kernel size of audio;
+- the positions of the text-reading stacks leave out steps whose first value is exactly 0, instead of
+  padding;
+- gradients of accumulated batches are summed.
+
+As in our MulT, keys and values of a stack read the same dropout, where the public code draws it twice.
+"""
+
+import dataclasses
+import functools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from msa_jax.config import Config
+from msa_jax.data.batch import Batch
+from msa_jax.data.spec import MODALITIES, DatasetSpec
+from msa_jax.errors import ConfigError
+from msa_jax.models import label_generation
+from msa_jax.models.outputs import Outputs
+from msa_jax.models.self_mm import Heads, HeadSettings
+from msa_jax.models.settings import read_inputs, read_settings
+from msa_jax.models.text import TextSource, TextStates, text_source
+from msa_jax.nn.conv import MaskedConv1D
+from msa_jax.nn.crossmodal import CrossModalEncoder
+from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
+from msa_jax.nn.pooling import last_step, masked_max
+from msa_jax.nn.recurrent import LSTM
+
+#: Layers of every stack but the lower ones, which have one.
+LAYERS = 2
+
+#: A sequence [B, T, D] and its mask [B, T].
+Sequence = tuple[jax.Array, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(HeadSettings):
+    """The model block of a configuration; `configs/models/tetfn.py` explains every key."""
+
+    fg: str
+    qkv: str
+    attend_over: str
+    compat: bool
+    d_model: int
+    heads: int
+    audio_hidden: int
+    vision_hidden: int
+    text_kernel: int
+    audio_kernel: int
+    vision_kernel: int
+    text_attention_dropout: float
+    audio_attention_dropout: float
+    vision_attention_dropout: float
+    relu_dropout: float
+    residual_dropout: float
+    embed_dropout: float
+
+
+class RecurrentConvolution(nn.Module):
+    """An LSTM, and a convolution inside the clip of its states.
+
+    Attributes:
+      hidden: H, width of the LSTM.
+      features: d.
+      kernel_size: K, in steps.
+    """
+
+    hidden: int
+    features: int
+    kernel_size: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> Sequence:
+        """x [B, T, D] and mask [B, T] to [B, T', d] and [B, T']."""
+        del train
+        states, _ = LSTM(self.hidden, name="lstm")(x, mask)
+        return convolution(self.features, self.kernel_size)(states, mask)
+
+
+def convolution(features: int, kernel_size: int, name: str = "conv") -> MaskedConv1D:
+    """The convolution that brings a modality to width d: windows inside the clip, no bias."""
+    return MaskedConv1D(features, kernel_size, padding="valid", use_bias=False, name=name)
+
+
+def positions(steps: int, width: int) -> jax.Array:
+    """Sines (first half of the columns) and cosines of the step's number, from 1, [T, D].
+
+    At rates from 1 down to 1/10000, both included; an odd last column is 0.
+    """
+    half = width // 2
+    rates = jnp.exp(jnp.arange(half) * (-math.log(1e4) / max(half - 1, 1)))
+    angles = jnp.arange(1, steps + 1)[:, None] * rates[None]
+    table = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
+    return jnp.pad(table, ((0, 0), (0, width % 2)))
+
+
+class Tetfn(nn.Module):
+    """The whole model.
+
+    Attributes:
+      s: the settings.
+      source: where text comes from.
+      columns: per split modality, (name, its column groups).
+    """
+
+    s: Settings
+    source: TextSource
+    columns: tuple[tuple[str, Columns], ...]
+
+    @nn.compact
+    def __call__(self, batch: Batch, train: bool = False) -> Outputs:
+        """Scores a batch.
+
+        Returns:
+          "M", "T", "A", "V" [B]; features "text", "audio", "vision", "fusion" [B, F] of the heads,
+          the text's "states" [B, T, D], "convolved_audio" and "convolved_vision" [B, T', d], and what
+          one modality read from another, "text_from_audio" [B, T', d] and so on; of audio and vision
+          also what reached it by way of the text, "vision_from_text_for_audio" and the reverse.
+        """
+        states, short = self._shortened(batch, train)
+        features = {"states": states} | {f"convolved_{m}": short[m][0] for m in ("audio", "vision")}
+        vectors = {m: masked_max(*short[m]) for m in MODALITIES}
+        ends = []
+        for m in MODALITIES:
+            read = self._read(m, short, train)
+            features |= read
+            own = [read[f"{m}_from_{other}"] for other in _others(m)]
+            ends.append(self._end(m, jnp.concatenate(own, axis=-1), short[m][1], train))
+        vectors["fusion"] = jnp.concatenate(ends, axis=-1)
+        outputs = Heads(self.s, name="heads")(vectors, train)
+        return outputs.replace(features={**features, **outputs.features})
+
+    def _shortened(self, batch: Batch, train: bool) -> tuple[jax.Array, dict[str, Sequence]]:
+        """The text's states, and every modality at width d."""
+        s, columns = self.s, dict(self.columns)
+        values, masks = read_inputs(batch, s.compat)
+        states, _ = TextStates(self.source, s.compat, name="text_encoder")(batch, train)
+        short = {"text": convolution(s.d_model, s.text_kernel, name="text_conv")(states, masks["text"])}
+        kernels = {"audio": s.audio_kernel, "vision": s.audio_kernel if s.compat else s.vision_kernel}
+        for m, kernel in kernels.items():
+            hidden = getattr(s, f"{m}_hidden")
+            subnet = functools.partial(RecurrentConvolution, hidden, s.d_model, kernel)
+            split = functools.partial(FineGrained, columns.get(m, ()), subnet, s.qkv, s.attend_over)
+            network = (split if m in columns else subnet)(name=m)
+            short[m] = network(values[m], masks[m], train)
+        return states, short
+
+    def _read(self, m: str, short: dict[str, Sequence], train: bool) -> dict[str, jax.Array]:
+        """What modality m reads from the others, and on the way to that."""
+        read, own = {}, short[m]
+        for other in _others(m):
+            name = f"{m}_from_{other}"
+            if "text" in (m, other):
+                read[name] = self._stack(name, LAYERS, other)(*own, *short[other], train=train)
+                continue
+            lower, upper = (
+                self._stack(f"{name}_lower", 1, "text"),
+                self._stack(f"{name}_upper", LAYERS, "text"),
+            )
+            query, text = self._placed(short[other]), self._placed(short["text"])
+            informed = lower(*query, *text, train=train), query[1]
+            read[name] = upper(*self._placed(own), *self._placed(informed), train=train)
+            read[f"{other}_from_text_for_{m}"] = informed[0]
+        return read
+
+    def _end(self, m: str, both: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """The last step of modality m's two encodings [B, T', 2d] after self-attention, [B, 2d]."""
+        memory = self._stack(f"{m}_memory", LAYERS, "text")
+        # The public code computes every step and reads one; compat also keeps its count of operations.
+        encoded = memory(both, mask, train=train, last_only=not self.s.compat)
+        if self.s.compat:
+            return last_step(encoded, mask)
+        return jnp.where(mask.any(axis=1)[:, None], encoded[:, 0], 0)
+
+    def _stack(self, name: str, n_layers: int, source: str) -> CrossModalEncoder:
+        """A stack; the modality that is read decides the rate on its attention weights."""
+        s = self.s
+        return CrossModalEncoder(
+            heads=s.heads,
+            n_layers=n_layers,
+            attention_dropout=getattr(s, f"{source}_attention_dropout"),
+            relu_dropout=s.relu_dropout,
+            residual_dropout=s.residual_dropout,
+            embed_dropout=s.embed_dropout,
+            causal=True,
+            name=name,
+        )
+
+    def _placed(self, sequence: Sequence) -> Sequence:
+        """With positions added, such that they are not scaled when a stack scales its input."""
+        x, mask = sequence
+        seen = (x[..., 0] != 0) if self.s.compat else mask
+        table = positions(x.shape[1], x.shape[2]) / x.shape[2] ** 0.5
+        return x + jnp.where(seen[..., None], table[None], 0).astype(x.dtype), mask
+
+
+def _others(m: str) -> list[str]:
+    return [other for other in MODALITIES if other != m]
+
+
+def build(model: Config, spec: DatasetSpec) -> Tetfn:
+    """The module for a model block and a data set.
+
+    Raises:
+      ConfigError: for values that are unknown or do not go together.
+    """
+    s = read_settings(Settings, model)
+    if s.d_model % s.heads:
+        raise ConfigError(f"model.d_model={s.d_model} must be a multiple of model.heads={s.heads}.")
+    return Tetfn(s, text_source(model, spec), split_columns(model.fg, spec))
+
+
+objective = label_generation.objective

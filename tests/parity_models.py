@@ -1,13 +1,18 @@
 """Our models against the golden vectors of the public classes."""
 
+import dataclasses
 import functools
 import pathlib
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+import parity_labels
+import parity_mmim
+from parity_bert import settings_of
 from parity_errors import Errors
 from parity_outputs import OUTPUTS
 from parity_weights import compare_gradient
@@ -19,13 +24,33 @@ from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
 from msa_jax.interop import mmsa
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
+#: Files that hold more than a forward pass and its gradient. Each module has memory_of_loss(arrays, block),
+#: what the objective remembers at the file's loss, and compare(run, arrays, errors) for the rest.
+EXTRAS: dict[str, ModuleType] = {"self_mm": parity_labels, "tetfn": parity_labels, "mmim": parity_mmim}
+
+
+class Run(NamedTuple):
+    """A golden file's model, ready to run."""
+
+    model: Any
+    variables: Any
+    objective: Any
+    batch: Batch
+    block: configuration.Config
+
+
+def our_name(model: str) -> str:
+    """Our name of a file's model: ``tmt_reg`` is TMT with one output, ``almt_mmsa`` MMSA's own ALMT."""
+    return model.removesuffix("_reg").removesuffix("_mmsa")
 
 
 def model_block(meta: dict[str, Any]) -> configuration.Config:
     """Our model block with the peer's settings, all dropouts off, compat on."""
-    name = meta["model"].removesuffix("_reg")
+    name = our_name(meta["model"])
     settings = mmsa.peer_model(name).settings({"seq_lens": meta["seq_lens"], **meta["config"]})
     settings |= {k: 0.0 for k in settings if k.endswith("dropout")}
+    if "bert" in meta:
+        settings |= {f"encoder.{k}": v for k, v in dataclasses.asdict(settings_of(meta)).items()}
     block = configuration.load(f"{CONFIGS / 'sims.py'}:{name}").copy_and_resolve_references().model
     block.unlock()
     for key in block:
@@ -38,7 +63,7 @@ def model_block(meta: dict[str, Any]) -> configuration.Config:
 
 def spec_of(arrays: dict[str, np.ndarray], meta: dict[str, Any], prefix: str = "in") -> DatasetSpec:
     """A description of the file's inputs."""
-    shapes = {m: arrays[f"{prefix}/{m}"].shape for m in MODALITIES}
+    shapes = {m: x.shape for m, x in values_of(arrays, prefix).items()}
     high = float(meta.get("label_range", 3.0))
     return DatasetSpec(
         name="golden",
@@ -46,28 +71,40 @@ def spec_of(arrays: dict[str, np.ndarray], meta: dict[str, Any], prefix: str = "
         label_range=(-high, high),
         metrics="mosi",
         tasks=("M", "T", "A", "V"),
+        has_tokens=f"{prefix}/text_bert" in arrays,
     )
+
+
+def values_of(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The features; the text's are zeros of width 1 where a file has only tokens."""
+    stored = dict(arrays)
+    if f"{prefix}/text" not in arrays:
+        rows, _, steps = arrays[f"{prefix}/text_bert"].shape
+        stored[f"{prefix}/text"] = np.zeros((rows, steps, 1), np.float32)
+    return {m: stored[f"{prefix}/{m}"] for m in MODALITIES}
 
 
 def batch_of(arrays: dict[str, np.ndarray], block: configuration.Config, prefix: str = "in") -> Batch:
     """The file's inputs as a batch."""
-    values = {m: arrays[f"{prefix}/{m}"] for m in MODALITIES}
+    values = values_of(arrays, prefix)
     rows = len(values["text"])
+    tokens = arrays.get(f"{prefix}/text_bert")
     masks = {}
     for m, x in values.items():
         lengths = arrays.get(f"{prefix}/{m}_lengths", np.full(rows, x.shape[1]))
         masks[m] = np.arange(x.shape[1]) < lengths[:, None]
-    if block.task == "classification":
-        labels = {"M": arrays[f"{prefix}/labels_class"].astype(np.float32)}
-    else:
-        names = {"M": "labels", "T": "labels_T", "A": "labels_A", "V": "labels_V"}
-        labels = {t: arrays[f"{prefix}/{n}"] for t, n in names.items() if f"{prefix}/{n}" in arrays}
+    if tokens is not None:
+        masks["text"] = tokens[:, 1] == 1
+    stem = f"{prefix}/labels_class" if block.task == "classification" else f"{prefix}/labels"
+    keys = {"M": stem, **{t: f"{stem}_{t}" for t in ("T", "A", "V")}}
+    labels = {t: arrays[key].astype(np.float32) for t, key in keys.items() if key in arrays}
     batch = Batch(
         values=values,
         mask=masks,
         labels=labels,
-        index=np.arange(rows, dtype=np.int32),  # type: ignore[arg-type]
+        index=arrays.get(f"{prefix}/index", np.arange(rows)).astype(np.int32),  # type: ignore[arg-type]
         weight=np.ones(rows, np.float32),  # type: ignore[arg-type]
+        tokens=None if tokens is None else tokens.astype(np.int32),  # type: ignore[arg-type]
     )
     return jax.tree.map(jnp.asarray, batch)
 
@@ -82,24 +119,26 @@ def compare(arrays: dict[str, np.ndarray], meta: dict[str, Any], errors: Errors)
     }
     variables = mmsa.import_state_dict(model, state, block, batch)
     objective = models.objective(block, spec_of(arrays, meta))
-    _compare_mode(
-        arrays, errors, "", functools.partial(_run, model, objective, batch, False), variables, block
-    )
+    extra = EXTRAS.get(block.name)
+    memory = extra.memory_of_loss(arrays, block) if extra else ()
+    run = functools.partial(_run, model, objective, memory, batch)
+    _compare_mode(arrays, errors, "", functools.partial(run, False), variables, block)
+    if extra:
+        extra.compare(Run(model, variables, objective, batch, block), arrays, errors)
     if "train/loss" in arrays:
-        run = functools.partial(_run, model, objective, batch, True)
-        after = _compare_mode(arrays, errors, "train/", run, variables, block)
+        after = _compare_mode(arrays, errors, "train/", functools.partial(run, True), variables, block)
         _compare_statistics(arrays, errors, after, block)
-    if "in1/text" in arrays:
+    if "in1/audio" in arrays:
         one = batch_of(arrays, block, "in1")
         outputs = model.apply(variables, one, train=False)
         _compare_outputs(arrays, errors, "out1/", outputs, block)
 
 
-def _run(model, objective, batch, train, params, statistics):
+def _run(model, objective, memory, batch, train, params, statistics):
     with jax.default_matmul_precision("highest"):
         variables = {"params": params, **statistics}
         outputs, updated = model.apply(variables, batch, train=train, mutable=["batch_stats"])
-        loss, parts = objective(outputs, batch, {})
+        loss, parts = objective(outputs, batch, memory)
     return loss, (outputs, parts, updated)
 
 
@@ -112,13 +151,14 @@ def _compare_mode(arrays, errors: Errors, folder: str, run, variables, block) ->
         if key.startswith(f"{folder}loss_parts/"):
             errors.compare(key, parts[key.rsplit("/", 1)[1]])
     _compare_outputs(arrays, errors, f"{folder}out/", outputs, block)
-    entries = mmsa.peer_model(block.name).entries(block)
-    compare_gradient(entries, errors, gradient, f"{folder}grad/", f"{folder}grad_unregistered/")
+    peer = mmsa.peer_model(block.name)
+    folders = (f"{folder}grad/", f"{folder}grad_unregistered/")
+    compare_gradient(peer.entries(block), errors, gradient, *folders, peer=peer)
     return updated
 
 
 def _compare_outputs(arrays, errors: Errors, folder: str, outputs, block) -> None:
-    for key in [k for k in arrays if k.startswith(folder)]:
+    for key in [k for k in arrays if k.startswith(folder) and "/aligned_" not in k]:
         name = key.removeprefix(folder)
         if name in outputs.predictions:
             y = outputs.predictions[name]

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import parity
 import parity_blocks
+import parity_models
 import pytest
 from conftest import GOLDEN
 from parity_errors import Errors
@@ -19,7 +20,7 @@ def model_of(path: pathlib.Path) -> str:
 
 
 FILES = {path.name: model_of(path) for path in sorted(GOLDEN.glob("*_a.npz"))}
-READY = [f for f, model in FILES.items() if model.removesuffix("_reg") in {*PEERS, *parity_blocks.BLOCKS}]
+READY = [f for f, m in FILES.items() if parity_models.our_name(m) in PEERS or m in parity_blocks.BLOCKS]
 
 
 @pytest.mark.parametrize("name", READY)

@@ -36,6 +36,10 @@ _CROSS_MODAL = {
     if i != j
 }
 
+_PEER_INITIALS = {"t": "text", "a": "audio", "v": "vision"}
+#: What the peer puts after the initial.
+_MISA_AFTER = {"orig": "projected", "recon": "reconstructed"}
+
 #: model -> golden output -> how to read it from Outputs.features.
 OUTPUTS: dict[str, dict[str, Take]] = {
     "ef_lstm": {"normed": _feature("normed")},
@@ -56,6 +60,21 @@ OUTPUTS: dict[str, dict[str, Take]] = {
         **{f"h_{i}": _feature(f"encoded_{m}") for i, m in _INITIALS.items()},
         **{f"l_state_{n}": _text_state(n) for n in range(9)},
     },
+    "misa": {
+        "bert": _feature("states"),
+        "transformer": _time_first("attended"),
+        **{
+            f"utt_{i}_{n}": _feature(f"{name}_{m}")
+            for i, m in _PEER_INITIALS.items()
+            for n, name in _MISA_AFTER.items()
+        },
+        **{
+            f"utt_{name}_{i}": _feature(f"{name}_{m}")
+            for i, m in _PEER_INITIALS.items()
+            for name in ("private", "shared")
+        },
+    },
+    "mmim": _FOUR,
     "self_mm": _FOUR | {"bert": _feature("states")},
     "tetfn": _FOUR
     | _CROSS_MODAL

@@ -1,7 +1,7 @@
 """All public PyTorch classes whose weights we read, by our name of the model."""
 
 from msa_jax.interop.layers import PeerModel
-from msa_jax.interop.peers import fusion, hyper, labels, memory, transformers
+from msa_jax.interop.peers import fusion, hyper, labels, memory, subspaces, transformers
 
 PEERS: dict[str, PeerModel] = {
     "ef_lstm": fusion.EF_LSTM,
@@ -15,6 +15,8 @@ PEERS: dict[str, PeerModel] = {
     "mlmf": fusion.MLMF,
     "mult": transformers.MULT,
     "tmt": transformers.TMT,
+    "misa": subspaces.MISA,
+    "mmim": subspaces.MMIM,
     "self_mm": labels.SELF_MM,
     "tetfn": labels.TETFN,
     "almt": hyper.ALMT,

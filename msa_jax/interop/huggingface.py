@@ -3,7 +3,6 @@
 Nothing is downloaded and nothing in the files is executed.
 """
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from msa_jax.errors import ConfigError, DataError
+from msa_jax.files import read_json
 from msa_jax.interop.layers import Entry
 from msa_jax.interop.peers.encoder import bert
 from msa_jax.nn.bert import PAD, Bert, BertSettings
@@ -54,7 +54,7 @@ def read_config(folder: str | pathlib.Path) -> BertSettings:
         with exact GELU and absolute positions.
     """
     path = pathlib.Path(folder) / CONFIG
-    config = read_json(path)
+    config = read_json(path, "give the folder of a BERT encoder in the layout of Hugging Face")
     for key, value in _FIXED.items():
         if config.get(key, value) != value:
             raise DataError(
@@ -77,26 +77,6 @@ def read_config(folder: str | pathlib.Path) -> BertSettings:
         return BertSettings(**sizes, layer_norm_eps=epsilon)
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """A file of the folder that holds one JSON object.
-
-    Raises:
-      DataError: if it is missing or holds anything else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}); give the folder of a BERT encoder in the layout of "
-            "Hugging Face."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON file ({error!s:.100}); copy the encoder again.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} holds no JSON object; copy the encoder again.")
-    return content
 
 
 def read_weights(folder: str | pathlib.Path, settings: BertSettings) -> dict[str, np.ndarray]:

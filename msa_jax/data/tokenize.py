@@ -1,0 +1,126 @@
+"""Transcripts to BERT's token ids, by the vocabulary in an encoder's folder (the [text] extra).
+
+The folder holds vocab.txt, or tokenizer.json with the vocabulary inside. tokenizer_config.json, where it
+is there, says whether texts are lower-cased, whether accents go, and whether Chinese characters stand
+alone; without it tokenizer.json says so, and without either texts are lower-cased and Chinese
+characters stand alone.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from msa_jax.errors import DataError
+from msa_jax.files import read_json
+
+VOCABULARY = "vocab.txt"
+TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+_ADVICE = "copy the encoder again"
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+#: Our names of the rules -> keys of tokenizer_config.json, keys of tokenizer.json's normalizer, defaults.
+_RULES = {
+    "lowercase": ("do_lower_case", "lowercase", True),
+    "handle_chinese_chars": ("tokenize_chinese_chars", "handle_chinese_chars", True),
+    "strip_accents": ("strip_accents", "strip_accents", None),
+}
+
+
+class Tokenizer:
+    """The tokenizer of one encoder.
+
+    Args:
+      folder: the encoder's.
+
+    Raises:
+      DataError: if the extra is not installed, or the folder has no vocabulary or a broken one.
+    """
+
+    def __init__(self, folder: str | pathlib.Path):
+        try:
+            from tokenizers import Tokenizer as Backend
+            from tokenizers import models, normalizers, pre_tokenizers, processors
+        except ImportError:
+            raise DataError("reading transcripts needs the extra: pip install 'msa_jax[text]'.") from None
+        folder = pathlib.Path(folder)
+        stored = _stored(folder)
+        vocabulary = _vocabulary(folder, stored)
+        self.size = max(vocabulary.values()) + 1
+        self._padding = vocabulary["[PAD]"]
+        self._backend = Backend(models.WordPiece(vocabulary, unk_token="[UNK]"))
+        self._backend.add_special_tokens([token for token in _SPECIAL if token in vocabulary])
+        self._backend.normalizer = normalizers.BertNormalizer(clean_text=True, **_rules(folder, stored))
+        self._backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
+        self._backend.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=ends
+        )
+
+    def __call__(self, texts: Sequence[str], most: int) -> np.ndarray:
+        """Token ids of N texts as ``text_bert`` holds them.
+
+        Args:
+          texts: N strings.
+          most: tokens that a text may have, [CLS] and [SEP] included; at least 2. What is beyond is cut.
+
+        Returns:
+          int32 [N, 3, T]: ids, mask and segment ids (zeros); T is the longest text's number of tokens.
+        """
+        self._backend.enable_truncation(most)
+        encoded = [item.ids for item in self._backend.encode_batch([str(text) for text in texts])]
+        lengths = np.array([len(ids) for ids in encoded], np.int32)
+        tokens = np.zeros((len(encoded), 3, lengths.max(initial=0)), np.int32)
+        tokens[:, 0] = self._padding
+        for row, ids in zip(tokens, encoded, strict=True):
+            row[0, : len(ids)] = ids
+            row[1, : len(ids)] = 1
+        return tokens
+
+
+def _stored(folder: pathlib.Path) -> dict[str, Any]:
+    """The content of tokenizer.json, or {} where there is none."""
+    return read_json(folder / TOKENIZER, _ADVICE) if (folder / TOKENIZER).exists() else {}
+
+
+def _vocabulary(folder: pathlib.Path, stored: dict[str, Any]) -> dict[str, int]:
+    """Token -> id."""
+    path = folder / VOCABULARY
+    if path.exists():
+        try:
+            with path.open(
+                encoding="utf-8"
+            ) as file:  # lines end at line feeds only: some tokens are odd spaces
+                vocabulary = {line.rstrip("\n"): number for number, line in enumerate(file)}
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} cannot be read ({error!s:.100}); {_ADVICE}.") from error
+    elif stored:
+        path = folder / TOKENIZER
+        model = stored.get("model")
+        model = model if isinstance(model, dict) else {}
+        vocabulary = model.get("vocab")
+        if not isinstance(vocabulary, dict) or model.get("type", "WordPiece") != "WordPiece":
+            raise DataError(f"{path} holds no WordPiece vocabulary; give the folder of a BERT encoder.")
+        if not all(type(number) is int and 0 <= number < 2**31 for number in vocabulary.values()):
+            raise DataError(f"{path} has ids that are no whole numbers; {_ADVICE}.")
+    else:
+        raise DataError(f"{folder} has neither {VOCABULARY} nor {TOKENIZER}; copy one of them there.")
+    missing = [token for token in _SPECIAL[:4] if token not in vocabulary]
+    if missing:
+        raise DataError(f"{path} lacks {', '.join(missing)}; give the vocabulary of a BERT encoder.")
+    return vocabulary
+
+
+def _rules(folder: pathlib.Path, stored: dict[str, Any]) -> dict[str, bool | None]:
+    """How texts are normalised."""
+    path, normalizer = folder / TOKENIZER_CONFIG, stored.get("normalizer")
+    config = read_json(path, _ADVICE) if path.exists() else {}
+    normalizer = normalizer if isinstance(normalizer, dict) else {}
+    rules = {}
+    for name, (key, stored_key, default) in _RULES.items():
+        value = config.get(key, normalizer.get(stored_key, default))
+        if value is not None and type(value) is not bool:
+            raise DataError(f"{path} has {key} {value!r:.50}, neither true nor false; mend it.")
+        rules[name] = default if value is None else value
+    return rules

@@ -6,9 +6,12 @@ step at full length on this machine.
 """
 
 import argparse
+import functools
 import json
 import math
 from typing import Any
+
+import numpy as np
 
 from msa_jax import config as configuration
 from msa_jax.errors import run_command
@@ -49,17 +52,23 @@ def summarise(config: configuration.Config) -> dict[str, Any]:
     """Counts a configuration.
 
     Returns:
-      "model", "dataset", "parameters", "parameter_shapes" {path: shape}, "macs_per_sample",
-      "macs_per_batch" (at train.batch_size), "batch_size", "step_memory_bytes", and its parts
-      "state_and_batch_bytes" and "intermediates_bytes".
+      "model", "dataset", "parameters", "parameter_shapes" {path: shape}, "parameter_groups" {path:
+      optimiser group}, "groups" {group: {"parameters", "learning_rate", "weight_decay"}},
+      "macs_per_sample", "macs_per_batch" (at train.batch_size), "batch_size", "step_memory_bytes", and
+      its parts "state_and_batch_bytes" and "intermediates_bytes".
+
+    Raises:
+      ConfigError: for settings that cannot work, a group that matches no parameter among them.
     """
     import jax
 
+    from msa_jax import models
     from msa_jax.data.batch import example_batch
     from msa_jax.macs import count_macs
-    from msa_jax.train import setup, state, step
+    from msa_jax.train import optim, pretrained, setup, state, step
 
     setup.check_train_block(config.train)
+    config = pretrained.with_sizes(config, need_folder=False)
     spec = configuration.expected_spec(config)
     learner = setup.build_learner(config, spec, steps_per_epoch=1, mesh=setup.build_mesh(1))
 
@@ -67,7 +76,12 @@ def summarise(config: configuration.Config) -> dict[str, Any]:
         return jax.eval_shape(lambda: example_batch(spec, rows))
 
     one, many = abstract(1), abstract(config.train.batch_size)
-    fresh = jax.eval_shape(lambda b: state.create_state(learner.model, b, learner.optimizer, 0), one)
+    labels = {task: np.zeros(max(spec.counts["train"], 1), np.float32) for task in spec.tasks}
+    memory, prelude = learner.objective.memory(labels, 1), learner.objective.prelude
+    create = functools.partial(state.create_state, learner.model)
+    fresh = jax.eval_shape(lambda b, m: create(b, learner.optimizer, 0, m, prelude), one, memory)
+    names = _flat(optim.group_names(config.train, models.frozen(config.model), fresh.params))
+    names |= dict.fromkeys(optim.matching(names, prelude.paths if prelude else ()), "prelude")
 
     def predict(s: state.TrainState, batch: Any) -> Any:
         return step.forward(learner, s.params, s, batch, train=False)[0].predictions
@@ -75,14 +89,14 @@ def summarise(config: configuration.Config) -> dict[str, Any]:
     train = jax.jit(lambda s, b: step.train_step(learner, s, b), donate_argnums=0)
     planned = train.lower(fresh, many).compile().memory_analysis()
     assert planned is not None
-    paths = jax.tree_util.tree_leaves_with_path(fresh.params)
+    shapes = {path: x.shape for path, x in _flat(fresh.params).items()}
     return {
         "model": config.model.name,
         "dataset": spec.name,
         "parameters": state.count_parameters(fresh.params),
-        "parameter_shapes": {
-            jax.tree_util.keystr(p, simple=True, separator="/"): list(x.shape) for p, x in paths
-        },
+        "parameter_shapes": {path: list(shape) for path, shape in shapes.items()},
+        "parameter_groups": names,
+        "groups": optim.describe_groups(config.train, names, shapes, prelude),
         "macs_per_sample": count_macs(predict, fresh, one),
         "macs_per_batch": count_macs(predict, fresh, many),
         "batch_size": config.train.batch_size,
@@ -90,6 +104,14 @@ def summarise(config: configuration.Config) -> dict[str, Any]:
         "state_and_batch_bytes": planned.argument_size_in_bytes,
         "intermediates_bytes": planned.temp_size_in_bytes,
     }
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    """A tree's leaves by path, "a/b/c"."""
+    import jax
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
 
 
 def show(summary: dict[str, Any]) -> None:
@@ -110,9 +132,14 @@ def show(summary: dict[str, Any]) -> None:
     table.add_column("parameter")
     table.add_column("shape")
     table.add_column("count", justify="right")
+    table.add_column("group")
     for path, shape in summary["parameter_shapes"].items():
-        table.add_row(path, "x".join(map(str, shape)), f"{math.prod(shape):,}")
+        group = summary["parameter_groups"][path]
+        table.add_row(path, "x".join(map(str, shape)), f"{math.prod(shape):,}", group)
     console.print(table)
+    for name, group in summary["groups"].items():
+        rates = f"learning rate {group['learning_rate']:g}, weight decay {group['weight_decay']:g}"
+        console.print(f"group {name:14} {group['parameters']:>13,} parameters, {rates}")
     console.print(*totals, sep="\n")
     parts = ", ".join(f"{words} {summary[key] / 2**20:,.1f}" for key, words in MEMORY_PARTS.items())
     console.print(f"memory of a step     {summary['step_memory_bytes'] / 2**20:,.1f} MiB ({parts})")

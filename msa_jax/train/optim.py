@@ -1,6 +1,7 @@
 """The optimiser of a configuration."""
 
 import fnmatch
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,6 +73,40 @@ def group_names(train: Config, frozen: tuple[str, ...], params: Any) -> Any:
                 "of another group with a longer pattern); `python -m msa_jax.summarize` lists the paths."
             )
     return names
+
+
+def describe_groups(
+    train: Config,
+    names: Mapping[str, str],
+    shapes: Mapping[str, tuple[int, ...]],
+    prelude: Prelude | None = None,
+) -> dict[str, dict[str, float]]:
+    """What each group that holds parameters trains with.
+
+    Args:
+      train: the training block.
+      names: the group of each parameter, by path; "prelude" is what ``prelude`` trains.
+      shapes: the parameters' shapes, by path.
+      prelude: of the objective.
+
+    Returns:
+      {group: {"parameters": how many numbers, "learning_rate": at its peak, "weight_decay"}}.
+    """
+    rates = {
+        name: (group.get("learning_rate", train.learning_rate), group.get("weight_decay", train.weight_decay))
+        for name, group in train.groups.items()
+    }
+    rates |= {"other": (train.learning_rate, train.weight_decay), "frozen": (0.0, 0.0)}
+    if prelude is not None:
+        rates["prelude"] = prelude.learning_rate, prelude.weight_decay
+    return {
+        group: {
+            "parameters": sum(math.prod(shapes[path]) for path, name in names.items() if name == group),
+            "learning_rate": rates[group][0],
+            "weight_decay": rates[group][1],
+        }
+        for group in sorted(set(names.values()))
+    }
 
 
 def _patterns(paths: str) -> list[str]:

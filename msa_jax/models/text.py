@@ -5,6 +5,7 @@ set's text features; "finetune" runs the encoder on its token ids, so that the e
 """
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -88,5 +89,5 @@ class TextStates(nn.Module):
                 "data has neither; set model.text_encoder=frozen."
             )
         ids, _, segments = jnp.moveaxis(batch.tokens, 1, 0)
-        states = Bert(self.source.encoder, name="bert")(ids, mask, segments, train)
+        states: Any = Bert(self.source.encoder, name="bert")(ids, mask, segments, train)
         return states if self.compat else jnp.where(mask[..., None], states, 0), mask

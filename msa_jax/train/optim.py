@@ -206,10 +206,12 @@ def _warm_groups(
 ) -> optax.GradientTransformation:
     """Lets the rate of some groups rise linearly from 0 over so many updates."""
 
-    def init(_params: Any) -> Any:
+    def init(params: Any) -> Any:
+        del params
         return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
 
-    def update(updates: Any, state: Any, _params: Any = None) -> Any:
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        del params
         names = group_names(train, frozen, updates)
         factors = {
             name: jnp.minimum(state.count / max(updates_, 1), 1.0) for name, updates_ in warmups.items()

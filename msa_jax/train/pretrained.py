@@ -8,11 +8,15 @@ import jax
 import numpy as np
 
 from msa_jax.config import Config
-from msa_jax.data.dataset import Dataset, Split
+from msa_jax.data.dataset import Dataset
+from msa_jax.data.tokenize import Tokenizer
 from msa_jax.errors import ConfigError, DataError
+from msa_jax.interop import huggingface
 
 #: The folder's name that stands for untrained weights.
 RANDOM = "random"
+#: How an encoder is trained, which its folder does not decide.
+_TRAINING = ("dropout", "attention_dropout", "remat")
 
 
 def is_tuned(model: Config) -> bool:
@@ -45,12 +49,10 @@ def with_sizes(config: Config, need_folder: bool = True) -> Config:
                 "the stored text features with --config.model.text_encoder=frozen."
             )
         return config
-    from msa_jax.interop import huggingface
-
     sizes = dataclasses.asdict(huggingface.read_config(config.model.encoder.folder))
     chosen = config.copy_and_resolve_references()
-    with chosen.unlocked():  # how it is trained is the configuration's affair
-        chosen.model.encoder.update({k: v for k, v in sizes.items() if k not in ("remat",)})
+    with chosen.unlocked():
+        chosen.model.encoder.update({k: v for k, v in sizes.items() if k not in _TRAINING})
     return chosen
 
 
@@ -62,9 +64,7 @@ def load(params: Any, model: Config) -> Any:
     """
     if not is_tuned(model) or not _has_folder(model):
         return params
-    from msa_jax.interop import huggingface
-
-    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    flat: dict[str, Any] = dict(flax.traverse_util.flatten_dict(params, sep="/"))
     arrays = huggingface.read_weights(model.encoder.folder, huggingface.read_config(model.encoder.folder))
     for path, array in arrays.items():
         place = f"text_encoder/bert/{path}"
@@ -73,28 +73,57 @@ def load(params: Any, model: Config) -> Any:
 
 
 def with_tokens(dataset: Dataset, model: Config) -> Dataset:
-    """The data set as a model with an encoder reads it: tokens, and no text features.
+    """The data set as a model with an encoder reads it: with tokens, and without text features.
+
+    Where the data has no tokens, its transcripts are made into tokens by the encoder's own vocabulary.
 
     Raises:
-      DataError: if there are no tokens, or they are of another vocabulary.
+      DataError: if there are neither tokens nor transcripts, or the tokens are of another vocabulary.
     """
     if not is_tuned(model):
         return dataset
-    spec = dataset.spec
-    if not spec.has_tokens:
-        raise DataError(f"{spec.name} has no token ids (text_bert), which model.text_encoder=finetune reads.")
-    largest = max(int(np.max(split.tokens[:, 0], initial=0)) for split in dataset.splits.values())  # type: ignore[index]
-    if largest >= model.encoder.vocab:
+    if not dataset.spec.has_tokens:
+        dataset = _tokenised(dataset, model)
+    most = max(int(np.max(tokens[:, 0], initial=0)) for tokens in _tokens(dataset).values())
+    if most >= model.encoder.vocab:
         raise DataError(
-            f"{spec.name} holds token id {largest}, but the encoder's vocabulary has {model.encoder.vocab} "
-            "entries; take the encoder whose tokenizer made the ids."
+            f"{dataset.spec.name} holds token id {most}, but the encoder's vocabulary has "
+            f"{model.encoder.vocab} entries; take the encoder whose tokenizer made the ids."
         )
-
-    def bare(split: Split) -> Split:
+    splits = {}
+    for name, split in dataset.splits.items():
         empty = np.zeros((*split.values["text"].shape[:2], 0), np.float32)
-        return dataclasses.replace(split, values={**split.values, "text": empty})
+        splits[name] = dataclasses.replace(split, values={**split.values, "text": empty})
+    text = dataclasses.replace(dataset.spec.modalities["text"], width=0, groups={}, mean=(), std=())
+    spec = dataclasses.replace(dataset.spec, modalities={**dataset.spec.modalities, "text": text})
+    return dataclasses.replace(dataset, spec=spec, splits=splits)
 
-    text = dataclasses.replace(spec.modalities["text"], width=0, groups={}, mean=(), std=())
-    spec = dataclasses.replace(spec, modalities={**spec.modalities, "text": text})
-    splits = {name: bare(split) for name, split in dataset.splits.items()}
+
+def _tokens(dataset: Dataset) -> dict[str, np.ndarray]:
+    return {name: np.asarray(split.tokens) for name, split in dataset.splits.items()}
+
+
+def _tokenised(dataset: Dataset, model: Config) -> Dataset:
+    name = dataset.spec.name
+    if not _has_folder(model) or any(split.raw_text is None for split in dataset.splits.values()):
+        raise DataError(
+            f"{name} has no token ids (text_bert), and transcripts (raw_text) with an encoder's folder "
+            "(model.encoder.folder) are not there either; set model.text_encoder=frozen."
+        )
+    tokenizer = Tokenizer(model.encoder.folder)
+    made = {
+        name: tokenizer(list(split.raw_text), model.encoder.positions)  # type: ignore[arg-type]
+        for name, split in dataset.splits.items()
+    }
+    steps = max(tokens.shape[2] for tokens in made.values())
+    splits = {}
+    for name, split in dataset.splits.items():
+        tokens = np.pad(made[name], ((0, 0), (0, 0), (0, steps - made[name].shape[2])))
+        lengths = {**split.lengths, "text": tokens[:, 1].sum(axis=1, dtype=np.int32)}
+        values = {**split.values, "text": np.zeros((len(split), steps, 0), np.float32)}
+        splits[name] = dataclasses.replace(split, values=values, lengths=lengths, tokens=tokens)
+    text = dataclasses.replace(dataset.spec.modalities["text"], length=steps)
+    spec = dataclasses.replace(
+        dataset.spec, modalities={**dataset.spec.modalities, "text": text}, has_tokens=True
+    )
     return dataclasses.replace(dataset, spec=spec, splits=splits)

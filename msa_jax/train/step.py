@@ -95,7 +95,7 @@ def prelude_step(
     Returns:
       The new state, and float32 scalars: "loss" and its parts.
     """
-    params = flax.traverse_util.flatten_dict(state.params, sep="/")
+    params: dict[str, Any] = dict(flax.traverse_util.flatten_dict(state.params, sep="/"))
     chosen = optim.matching(params, prelude.paths)
 
     def loss_of(chosen):

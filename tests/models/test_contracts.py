@@ -16,12 +16,13 @@ from msa_jax import models
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.prepare import reduce_dataset
-from msa_jax.data.spec import MODALITIES
+from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.train import optim, state
 from msa_jax.train.checkpoint import Checkpoints, Progress, best_of
 
 NEED_UNIMODAL_LABELS = ("mlf_dnn", "mtfn", "mlmf")
+REGRESSION_ONLY = ("ufen_mtfn", "self_mm", "tetfn", "mmim")
 DATASETS = ("synthetic", "mosi", "mosei", "sims", "simsv2")
 
 
@@ -56,16 +57,30 @@ def clips(name: str, steps=(5, 8, 6), filler: float = 0.0, rows=(0, 1, 2, 3), id
     mask = {m: np.arange(x.shape[1]) < split.lengths[m][:, None] for m, x in split.values.items()}
     weight = np.array([1.0] * len(rows) + [0.0] * len(idle), np.float32)
     index: Any = np.arange(len(every), dtype=np.int32)
-    return jax.tree.map(jnp.asarray, Batch(dict(split.values), mask, labels, index, weight))  # type: ignore[arg-type]
+    batch = Batch(dict(split.values), mask, labels, index, weight, tokens_of(every, mask["text"], filler))  # type: ignore[arg-type]
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def tokens_of(every, mask: np.ndarray, filler: float) -> np.ndarray:
+    """Token ids, mask and segment ids [B, 3, T]; the ids of padding depend on ``filler``."""
+    ids, segments = np.full(mask.shape, 9 if np.isnan(filler) else 0), np.ones(mask.shape)
+    for place, row in enumerate(every):
+        drawn = np.random.default_rng((row, 7)).integers(1, 60, size=(2, 16))[:, : mask.shape[1]]
+        ids[place] = np.where(mask[place], drawn[0], ids[place])
+        segments[place] = np.where(mask[place], drawn[1] % 2, segments[place])
+    return np.stack([ids, mask, segments], axis=1).astype(np.int32)
+
+
+def spec_of(name: str) -> DatasetSpec:
+    spec = reduce_dataset(Dataset(SPEC, {}), load(name).data.reduce, False).spec
+    # One step longer than the clips, for those that count steps.
+    modalities = {m: dataclasses.replace(r, length=r.length + 3) for m, r in spec.modalities.items()}
+    return dataclasses.replace(spec, modalities=modalities)
 
 
 @functools.cache
 def model_of(name: str) -> Any:
-    reduce = load(name).data.reduce
-    spec = reduce_dataset(Dataset(SPEC, {}), reduce, False).spec
-    # One step longer than the clips, for those that count steps.
-    modalities = {m: dataclasses.replace(r, length=r.length + 3) for m, r in spec.modalities.items()}
-    return models.build(load(name).model, dataclasses.replace(spec, modalities=modalities))
+    return models.build(load(name).model, spec_of(name))
 
 
 @functools.cache
@@ -89,21 +104,27 @@ def forward(name: str) -> Any:
     return jax.jit(lambda variables, batch: model_of(name).apply(variables, batch, train=False).predictions)
 
 
+def memory_of(objective: Any) -> Any:
+    """What is remembered before the first step, of a training split of ten clips."""
+    labels = np.random.default_rng(4).uniform(-1, 1, size=(4, 10)).astype(np.float32)
+    return objective.memory(dict(zip(SPEC.tasks, labels, strict=True)), 2)
+
+
 @functools.cache
 def gradient(name: str) -> Any:
     """Loss, gradient and new statistics of a training step without dropout."""
     block = load(name).copy_and_resolve_references().model
     with block.unlocked():
-        for key in block:
-            if key.endswith("dropout"):
-                block[key] = 0.0
-    quiet = dataclasses.replace(model_of(name), s=models.build(block, SPEC).s)
+        for part in (block, block.get("encoder", {})):
+            part.update({key: 0.0 for key in part if key.endswith("dropout")})
+    quiet: Any = models.build(block, spec_of(name))
     objective = models.objective(block, SPEC)
+    memory = memory_of(objective)
 
     def loss(params, statistics, batch):
         variables = {"params": params, "batch_stats": statistics}
         outputs, updated = quiet.apply(variables, batch, train=True, mutable=["batch_stats"])
-        return objective(outputs, batch, {})[0], updated.get("batch_stats", {})
+        return objective(outputs, batch, memory)[0], updated.get("batch_stats", {})
 
     return jax.jit(jax.value_and_grad(loss, has_aux=True))
 
@@ -206,7 +227,7 @@ def test_the_configuration_of_every_data_set_builds(name, dataset):
 
     def run(b):
         outputs = model.init_with_output(jax.random.key(0), b, train=False)[0]
-        return outputs, objective(outputs, b, {})
+        return outputs, objective(outputs, b, memory_of(objective))
 
     outputs, (loss, parts) = jax.eval_shape(run, batch)
     assert loss.shape == ()
@@ -215,7 +236,7 @@ def test_the_configuration_of_every_data_set_builds(name, dataset):
     assert outputs.features["fusion"].ndim == 2
 
 
-@pytest.mark.parametrize("name", [m for m in models.MODELS if m != "ufen_mtfn"])
+@pytest.mark.parametrize("name", [m for m in models.MODELS if m not in REGRESSION_ONLY])
 def test_classes_are_logits(name):
     config = configuration.load(f"{CONFIGS / 'sims.py'}:{name},tiny,task=classification")
     spec = configuration.expected_spec(config)
@@ -223,7 +244,7 @@ def test_classes_are_logits(name):
 
     def run(b):
         outputs = model.init_with_output(jax.random.key(0), b, train=False)[0]
-        return outputs.predictions, objective(outputs, b, {})[0]
+        return outputs.predictions, objective(outputs, b, memory_of(objective))[0]
 
     predictions, loss = jax.eval_shape(run, jax.eval_shape(lambda: example_batch(spec, 2)))
     assert {y.shape for y in predictions.values()} == {(2, 3)}

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from msa_jax.models.tfn import TensorFusion
 from msa_jax.nn.batch_norm import BatchNorm
+from msa_jax.nn.bert import Bert, DenseParameters
 from msa_jax.nn.conv import MaskedConv1D
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.prenorm import PreNormAttention
@@ -76,9 +77,13 @@ def count(module: nn.Module, batch: Any, name: str) -> Counts:
             # A cell that stands for several has their kernels stacked.
             shape = sizes[f"{path}/kernel"].shape if isinstance(layer, LSTMStep) else ()
             stacked = shape[0] if len(shape) == 3 else 1
-            operations *= _mult_norms(path, calls[path]) if name == "mult" else 1
+            operations *= _mult_norms(path, calls[path]) if name in ("mult", "tetfn") else 1
             counts.operations += repeats[-1] * stacked * operations
             seen.add(path)
+        if isinstance(layer, Bert) and not layer.pooler:  # the public classes run one and never read it
+            width = layer.settings.width
+            counts.parameters += width * (width + 1)
+            counts.operations += args[0].shape[0] * width**2
         steps.pop()
         repeats.pop()
         return out
@@ -88,14 +93,14 @@ def count(module: nn.Module, batch: Any, name: str) -> Counts:
             return module.apply(v, b, train=False)
 
     jax.eval_shape(run, variables, batch)
-    counts.parameters = sum(
+    counts.parameters += sum(
         leaf.size for place, leaf in sizes.items() if any(place.startswith(f"{layer}/") for layer in seen)
     )
     return counts
 
 
 def _mult_norms(path: str, call: int) -> int:
-    """How often the profiler counts a normalisation of MulT.
+    """How often the profiler counts a normalisation of the stacks of MulT and TETFN.
 
     Of a layer's own input once; the public class normalises keys and values apart where they come
     from another modality, and we do it once for both, in the second call.
@@ -109,6 +114,8 @@ def _operations(layer: Any, args: Any, out: Any) -> int | None:
     """The profiler's rule for a layer's call; None for what it does not know."""
     if isinstance(layer, Dense | nn.Dense):
         return out.size * args[0].shape[-1]
+    if isinstance(layer, DenseParameters):
+        return args[0].size * layer.features
     if isinstance(layer, MaskedConv1D):
         return out[0].size * layer.kernel_size * args[0].shape[-1]
     if isinstance(layer, LSTMInput):

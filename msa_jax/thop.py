@@ -27,8 +27,8 @@ from msa_jax.nn.prenorm import PreNormAttention
 from msa_jax.nn.recurrent import GRU, LSTM, LSTMInput, LSTMStep
 
 #: Layers of ours that the profiler does not see in the public class: the networks that Graph-MFN
-#: keeps outside its own registry.
-UNSEEN = {"graph_mfn": ("graph/node_*",)}
+#: keeps outside its own registry; MISA's attention, whose weights are packed, and a norm that never runs.
+UNSEEN = {"graph_mfn": ("graph/node_*",), "misa": ("transformer/attention/*", "text_norm")}
 
 
 @dataclasses.dataclass

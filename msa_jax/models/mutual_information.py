@@ -74,8 +74,8 @@ def log_determinant(samples: Moments, wanted: jax.Array, ridge: float) -> jax.Ar
       ridge: 0 gives NaN or -inf where there are fewer samples than columns.
     """
     width = samples.mean.shape[0]
-    covariance = samples.scatter / samples.count + ridge * jnp.eye(width)
-    # The identity and not the result is chosen: the gradient of an unwanted NaN would be NaN too.
+    # What goes in is chosen, not what comes out: the gradient of an unwanted NaN would be NaN too.
+    covariance = samples.scatter / jnp.where(wanted, samples.count, 1) + ridge * jnp.eye(width)
     sign, value = jnp.linalg.slogdet(jnp.where(wanted, covariance, jnp.eye(width)))
     return value + jnp.log(sign)
 

@@ -105,7 +105,8 @@ def prelude_step(
 
     (loss, parts), gradient = jax.value_and_grad(loss_of, has_aux=True)(chosen)
     updates, prelude_state = optim.build_prelude(prelude).update(gradient, state.prelude_state, chosen)
-    params = flax.traverse_util.unflatten_dict(params | optax.apply_updates(chosen, updates), sep="/")
+    trained: Any = optax.apply_updates(chosen, updates)
+    params = flax.traverse_util.unflatten_dict(params | trained, sep="/")
     state = state.replace(step=state.step + 1, params=params, prelude_state=prelude_state)
     return state, {"loss": loss, **parts}
 

@@ -1,9 +1,11 @@
 """Turns a feature pickle into a store, which opens at once and needs no memory of its own.
 
     python -m msa_jax.convert FILE.pkl DIR [--name mosi] [--metrics mosi] [--label-range -3 3]
+                              [--encode-text ENCODER_DIR]
 
 Every value is kept as float32, NaN and infinities included. DIR appears when all of it is written;
-after an error or an interruption nothing is left.
+after an error or an interruption nothing is left. With --encode-text the text's features are made anew
+from the transcripts, by a BERT encoder's last hidden states (see :mod:`msa_jax.encode_text`).
 """
 
 import argparse
@@ -37,6 +39,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--label-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="default: the same"
     )
+    parser.add_argument(
+        "--encode-text",
+        type=pathlib.Path,
+        metavar="ENCODER_DIR",
+        help="make text features and tokens from the transcripts, with the BERT encoder of this folder",
+    )
     options = parser.parse_args(arguments)
     given = {key: getattr(options, key) for key in ("name", "metrics") if getattr(options, key) is not None}
     if options.label_range:
@@ -44,7 +52,7 @@ def main(arguments: list[str]) -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
         with _stopped_by_sigterm(), stages(console) as stage:
-            convert(options.file, options.folder, given, console, stage)
+            convert(options.file, options.folder, given, console, stage, options.encode_text)
     except KeyboardInterrupt as interruption:
         number = interruption.args[0] if interruption.args else signal.SIGINT
         done = "is complete" if options.folder.exists() else "was not made"
@@ -53,7 +61,14 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def convert(file: pathlib.Path, folder: pathlib.Path, given: dict, console: Console, stage: Stage) -> None:
+def convert(
+    file: pathlib.Path,
+    folder: pathlib.Path,
+    given: dict,
+    console: Console,
+    stage: Stage,
+    encoder: pathlib.Path | None = None,
+) -> None:
     """Writes the store ``folder`` with what the pickle ``file`` holds.
 
     Args:
@@ -62,13 +77,22 @@ def convert(file: pathlib.Path, folder: pathlib.Path, given: dict, console: Cons
       given: fields of :class:`~msa_jax.data.open.Hints` that are not to be inferred.
       console: where to print what was found.
       stage: shows the progress.
+      encoder: folder of the BERT encoder that makes the text features; None: the file's are kept.
 
     Raises:
-      DataError: if the file cannot be used or the store cannot be written.
+      DataError: if the file or the encoder cannot be used, or the store cannot be written.
     """
     store.check_target(folder)
     console.print(f"reading {file}")
-    splits, notes = mmsa.read(file)
+    if encoder is None:
+        splits, notes = mmsa.read(file)
+    else:
+        from msa_jax import encode_text  # needs JAX, which plain conversions do not wait for
+
+        loaded = encode_text.load(encoder)
+        splits, notes = mmsa.read(file, by_transcripts=True)
+        splits, more = encode_text.encode(loaded, splits, stage)
+        notes = [*notes, *more]
     hints = dataclasses.replace(infer(file, splits), **given)
     values = sum(array.nbytes for split in splits.values() for array in split.values.values())
     dataset = describe(file, splits, notes, hints, stage("checking", values))

@@ -45,11 +45,17 @@ _SMALL_TABLE = 1 << 26
 _CLIPS = 64  # clips that are looked at together
 
 
-def read(path: pathlib.Path) -> tuple[dict[str, Split], list[str]]:
+def read(path: pathlib.Path, by_transcripts: bool = False) -> tuple[dict[str, Split], list[str]]:
     """Reads a feature pickle.
 
     Features that the file holds as little-endian float32 come as read-only memory maps of it, all
     others as float32 arrays in memory.
+
+    Args:
+      path: the file.
+      by_transcripts: whether the text's features will be made from the transcripts. ``raw_text`` is
+        required then, and ``text`` is not: without it the text has no columns, and the steps of ``text_bert``
+        or one.
 
     Returns:
       The splits, and what the reader changed, one sentence each.
@@ -65,24 +71,27 @@ def read(path: pathlib.Path) -> tuple[dict[str, Split], list[str]]:
             "join the parts of your data set under these names."
         )
     notes: list[str] = []
-    splits = {name: _Section(path, name, content[name], notes).split() for name in SPLITS}
+    required = tuple("raw_text" if by_transcripts and key == "text" else key for key in REQUIRED)
+    splits = {name: _Section(path, name, content[name], notes, required).split() for name in SPLITS}
     return _harmonised(path, splits, notes), notes
 
 
 class _Section:
     """One split of the file, on its way to a :class:`Split`."""
 
-    def __init__(self, path: pathlib.Path, name: str, content: Any, notes: list[str]):
+    def __init__(
+        self, path: pathlib.Path, name: str, content: Any, notes: list[str], required: tuple[str, ...]
+    ):
         if not isinstance(content, dict):
             raise DataError(
-                f"{path}, split {name!r}: found no dict, expected the keys {', '.join(REQUIRED)}."
+                f"{path}, split {name!r}: found no dict, expected the keys {', '.join(required)}."
             )
         self.path, self.name, self.content, self.notes = path, name, content, notes
-        for key in REQUIRED:
+        for key in required:
             if key not in content:
                 keys = [k for k in content if isinstance(k, str)]
                 found = f"only {', '.join(map(repr, keys)):.300}"
-                unknown = [k for k in keys if k not in REQUIRED and k not in _OPTIONAL]
+                unknown = [k for k in keys if k not in required and k not in _OPTIONAL]
                 raise self.error(key, found, "this key", f"add it.{nearest(key, unknown)}")
         self.ids = self.texts("id")
 
@@ -92,7 +101,7 @@ class _Section:
 
     def split(self) -> Split:
         """Reads everything; see the module's text for the rules."""
-        values = {m: self.table(m, np.float32) for m in MODALITIES}
+        values = {m: self.table(m, np.float32) if m in self.content else self.no_text() for m in MODALITIES}
         tokens = self.tokens(values["text"].shape[1]) if "text_bert" in self.content else None
         starts, lengths = {}, {}
         if tokens is None:
@@ -122,6 +131,11 @@ class _Section:
             tokens=tokens,
             raw_text=self.texts("raw_text") if "raw_text" in self.content else None,
         )
+
+    def no_text(self) -> np.ndarray:
+        """The features [N, T, 0] of a text that has none."""
+        steps = self.table("text_bert", np.float32).shape[2] if "text_bert" in self.content else 1
+        return np.zeros((len(self.ids), steps, 0), np.float32)
 
     def table(self, key: str, dtype: type) -> np.ndarray:
         """A numeric array [N, T, D], or a list of N arrays [T, D]."""

@@ -1,8 +1,6 @@
 """Encoders in the layout of Hugging Face: what is read, what is refused, and equality to `transformers`."""
 
-import functools
 import json
-import pathlib
 from typing import Any
 
 import flax.traverse_util
@@ -10,48 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from encoder_files import SETTINGS, folder, ours, theirs
+from safetensors.numpy import load_file
 
 from msa_jax.errors import DataError
 from msa_jax.interop import huggingface
-from msa_jax.interop.peers.encoder import bert
-from msa_jax.nn.bert import Bert, BertSettings
-
-SIZES: dict[str, Any] = {
-    "hidden_size": 8,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 12,
-    "vocab_size": 30,
-    "max_position_embeddings": 10,
-    "type_vocab_size": 2,
-}
-SETTINGS = BertSettings(8, 2, 2, 12, 30, 10, 2, 0.1, 0.1)
-
-
-@functools.cache
-def ours() -> dict[str, np.ndarray]:
-    """Some weights under our paths."""
-    ids = jnp.zeros((1, 1), jnp.int32)
-    model = Bert(SETTINGS)
-    shapes: Any = jax.eval_shape(lambda: model.init(jax.random.key(0), ids, ids == 0, ids, train=False))
-    rng = np.random.default_rng(0)
-    flat = flax.traverse_util.flatten_dict(shapes["params"], sep="/")
-    return {k: rng.normal(0, 0.1, x.shape).astype(np.float32) for k, x in flat.items()}
-
-
-def theirs() -> dict[str, np.ndarray]:
-    """The same under the public names; a transposition is its own reverse."""
-    flat = ours()
-    entries = bert("", "", SETTINGS.n_layers)
-    return {e.peer: np.ascontiguousarray(e.convert(flat[e.ours.removeprefix("params/")])) for e in entries}
-
-
-def folder(path: pathlib.Path, config: Any = None, weights: Any = None, name="model.safetensors"):
-    path.mkdir(exist_ok=True)
-    (path / "config.json").write_text(json.dumps(SIZES | (config or {})))
-    save_file(theirs() if weights is None else weights, path / name)
-    return path
+from msa_jax.nn.bert import Bert
 
 
 def test_sizes_and_weights(tmp_path):

@@ -49,3 +49,10 @@ def test_without_a_source_the_stream_reads_itself():
 def test_dropout_only_in_training():
     assert np.abs(encode(X, SOURCE, MASK, True, 1) - encode(X, SOURCE, MASK, True, 2)).max() > 1e-3
     np.testing.assert_array_equal(encode(X, SOURCE, MASK, False, 1), encode(X, SOURCE, MASK, False, 2))
+
+
+def test_steps_that_are_not_kept_are_read_but_not_computed():
+    """Also where a layer comes before the last one."""
+    first = jax.jit(functools.partial(ENCODER.apply, train=False, keep=1))
+    np.testing.assert_allclose(first(PARAMS, X), encode(X, None, None)[:, :1], atol=1e-6)
+    np.testing.assert_allclose(first(PARAMS, X, SOURCE, MASK), encode(X, SOURCE, MASK)[:, :1], atol=1e-6)

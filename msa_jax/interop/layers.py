@@ -103,17 +103,24 @@ class PeerModel(NamedTuple):
 
     Attributes:
       entries: the model block to the pairs of names.
-      settings: the class's own settings to keys of our model block.
+      sizes: the class's own settings to keys of our model block.
       absent: name patterns of the state dict that carry no weights.
       optional: name patterns of weights that a state dict may lack, since the class does not save them.
       renamed: prefixes of another public form of the class, and what they are in ``entries``.
     """
 
     entries: Callable[[Config], list[Entry]]
-    settings: Callable[[Mapping[str, Any]], dict[str, Any]]
+    sizes: Callable[[Mapping[str, Any]], dict[str, Any]]
     absent: tuple[str, ...] = ("*.num_batches_tracked",)
     optional: tuple[str, ...] = ()
     renamed: tuple[tuple[str, str], ...] = ()
+
+    def settings(self, peer: Mapping[str, Any]) -> dict[str, Any]:
+        """Keys of our model block for the class's own settings: its sizes, and what it is trained for."""
+        task: dict[str, Any] = {"task": "regression"}
+        if peer.get("train_mode") == "classification":
+            task = {"task": "classification", "n_classes": peer["num_classes"]}
+        return task | self.sizes(peer)
 
     def known_as(self, name: str) -> str:
         """The name that ``entries`` has for a name of any public form of the class."""

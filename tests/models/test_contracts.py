@@ -1,6 +1,7 @@
 """What every model must keep, over the whole MODELS dict: a new model is tested by being listed."""
 
 import dataclasses
+import fnmatch
 import functools
 import pathlib
 from typing import Any
@@ -23,6 +24,8 @@ from msa_jax.train.checkpoint import Checkpoints, Progress, best_of
 
 NEED_UNIMODAL_LABELS = ("mlf_dnn", "mtfn", "mlmf")
 REGRESSION_ONLY = ("ufen_mtfn", "self_mm", "tetfn", "mmim")
+#: What the main pass of an epoch does not train; tests/models/test_mmim.py says what does.
+HELD = {"mmim": ("mi_*",)}
 DATASETS = ("synthetic", "mosi", "mosei", "sims", "simsv2")
 
 
@@ -179,8 +182,9 @@ def test_a_batch_of_one_trains(name):
 
 @ALL
 def test_every_parameter_is_trained(name):
-    """Over two batches, none is out of the loss's reach: but for what the model says it freezes."""
-    assert models.frozen(load(name).model) == ()
+    """None is out of the loss's reach, but for what a model holds while its prelude trains it."""
+    held = models.frozen(load(name).model)
+    assert held == HELD.get(name, ())
     # Three clips: of an even number the signs of absolute errors may cancel.
     _, grads = step(name, clips(name, rows=(0, 1, 2), idle=(0, 0, 0)))
     untouched = [
@@ -188,6 +192,7 @@ def test_every_parameter_is_trained(name):
         for path, g in jax.tree.leaves_with_path(grads)
         if not np.abs(g).max() > 0
     ]
+    untouched = [path for path in untouched if not any(fnmatch.fnmatch(path, pattern) for pattern in held)]
     # A key's bias moves all scores of a query alike, which a softmax does not see.
     assert [p for p in untouched if not p.endswith("key/bias")] == []
 

@@ -18,6 +18,7 @@ from msa_jax.files import read_json
 VOCABULARY = "vocab.txt"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+TOKENIZER_FILES = (VOCABULARY, TOKENIZER, TOKENIZER_CONFIG)
 _ADVICE = "copy the encoder again"
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 #: Our names of the rules -> keys of tokenizer_config.json, keys of tokenizer.json's normalizer, defaults.

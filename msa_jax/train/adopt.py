@@ -48,7 +48,9 @@ def adopt(
     variables = read(learner.model, dataset.spec)
     everywhere = NamedSharding(learner.mesh, P())
     place = jax.jit(lambda tree: jax.tree.map(jnp.asarray, tree), out_shardings=everywhere)
-    folder.claim(config, stored.spec)
+    folder.claim(config, stored.spec, dataset.spec)
+    if pretrained.has_folder(config.model):
+        folder.keep_tokenizer(config.model.encoder.folder)
     loop = Loop(config, dataset, folder, setup, display)
     try:
         loop.state = loop.state.replace(

@@ -69,15 +69,22 @@ class Checkpoints:
     Args:
       folder: made if absent.
       warn: called with a sentence when a damaged step is passed over.
+      read_only: change nothing in the folder.
     """
 
-    def __init__(self, folder: pathlib.Path, warn: Callable[[str], None]):
-        self.folder, self.warn = folder.resolve(), warn
+    def __init__(self, folder: pathlib.Path, warn: Callable[[str], None], read_only: bool = False):
+        self.folder, self.warn, self._read_only = folder.resolve(), warn, read_only
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
+        if self._read_only:
+            return ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(read_only=True))
         options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
         return ocp.CheckpointManager(self.folder, options=options)
+
+    def steps(self) -> list[int]:
+        """The steps on disk."""
+        return list(self._manager.all_steps())
 
     def save(self, state: TrainState, best: Best, progress: Progress) -> None:
         """Saves in the background. The arrays are copied first, so the caller may donate them."""
@@ -108,7 +115,7 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                return self._read(step, {"state": state, "best": best})
+                return self.read(step, {"state": state, "best": best})
             except RunError:
                 raise
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
@@ -120,7 +127,7 @@ class Checkpoints:
             )
         return None
 
-    def _read(self, step: int, tree: Any) -> tuple[TrainState, Best, Progress]:
+    def read(self, step: int, tree: Any) -> tuple[TrainState, Best, Progress]:
         """Reads one step into the structure of ``tree``; any exception means that it is unusable."""
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta: Any = self._manager.restore(step, args=args)
@@ -164,6 +171,39 @@ class Checkpoints:
         """Waits for the save under way."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def read_best(folder: pathlib.Path, state: TrainState, warn: Callable[[str], None]) -> Best:
+    """The best model so far of a run, whose folder is left as it is.
+
+    Args:
+      folder: ``checkpoints/`` of the run.
+      state: structure, shapes and sharding of its training state.
+      warn: called with a sentence when a damaged checkpoint is passed over.
+
+    Raises:
+      RunError: if no checkpoint of a finished epoch can be read.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not there: that is no folder of a run, or it has not trained yet.")
+    best = {"params": state.params, "batch_stats": state.batch_stats}
+    reader = Checkpoints(folder, warn, read_only=True)
+    try:
+        for step in sorted(reader.steps(), reverse=True):
+            try:
+                _, found, progress = reader.read(step, {"state": state, "best": best})
+            except RunError:
+                raise
+            except Exception as error:  # as in Checkpoints.restore
+                warn(
+                    f"checkpoint {step} of {folder} is damaged ({str(error)[:200]}); the one before is used."
+                )
+                continue
+            if progress.best_epoch:
+                return found
+    finally:
+        reader.close()
+    raise RunError(f"{folder} holds no model of a finished epoch; let the run finish one first.")
 
 
 def _layout(tree: Any) -> str:

@@ -51,7 +51,9 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
     dataset = building.prepare(config, stored)
     setup = building.build(config, dataset)
     if first:  # after everything that a wrong setting can break, so that a mended one finds the folder free
-        folder.claim(config, stored.spec)
+        folder.claim(config, stored.spec, dataset.spec)
+        if pretrained.has_folder(config.model):
+            folder.keep_tokenizer(config.model.encoder.folder)
     loop = Loop(config, dataset, folder, setup, display)
     try:
         loop.train()

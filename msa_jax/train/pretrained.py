@@ -1,6 +1,7 @@
 """The text encoder of a run: its sizes, its weights, and the tokens it reads."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import flax.traverse_util
@@ -24,8 +25,19 @@ def is_tuned(model: Config) -> bool:
     return model.get("text_encoder", "frozen") == "finetune"
 
 
-def _has_folder(model: Config) -> bool:
-    return model.encoder.folder not in ("", RANDOM)
+def has_folder(model: Config) -> bool:
+    """Whether the model trains an encoder along that has a folder of its own."""
+    return is_tuned(model) and model.encoder.folder not in ("", RANDOM)
+
+
+def with_folder(model: Config, folder: pathlib.Path) -> Config:
+    """The model block with the encoder's files taken from ``folder``, if it is there."""
+    if not folder.is_dir():
+        return model
+    moved = model.copy_and_resolve_references()
+    with moved.unlocked():
+        moved.encoder.folder = str(folder)
+    return moved
 
 
 def with_sizes(config: Config, need_folder: bool = True) -> Config:
@@ -41,7 +53,7 @@ def with_sizes(config: Config, need_folder: bool = True) -> Config:
     """
     if not is_tuned(config.model):
         return config
-    if not _has_folder(config.model):
+    if not has_folder(config.model):
         if need_folder and config.model.encoder.folder != RANDOM:
             raise ConfigError(
                 f"{config.model.name} trains its text encoder and needs its weights: give the folder of one "
@@ -62,7 +74,7 @@ def load(params: Any, model: Config) -> Any:
     Raises:
       DataError: if the folder lacks weights, or holds others.
     """
-    if not is_tuned(model) or not _has_folder(model):
+    if not has_folder(model):
         return params
     flat: dict[str, Any] = dict(flax.traverse_util.flatten_dict(params, sep="/"))
     arrays = huggingface.read_weights(model.encoder.folder, huggingface.read_config(model.encoder.folder))
@@ -105,7 +117,7 @@ def _tokens(dataset: Dataset) -> dict[str, np.ndarray]:
 
 def _tokenised(dataset: Dataset, model: Config) -> Dataset:
     name = dataset.spec.name
-    if not _has_folder(model) or any(split.raw_text is None for split in dataset.splits.values()):
+    if not has_folder(model) or any(split.raw_text is None for split in dataset.splits.values()):
         raise DataError(
             f"{name} has no token ids (text_bert), and transcripts (raw_text) with an encoder's folder "
             "(model.encoder.folder) are not there either; set model.text_encoder=frozen."

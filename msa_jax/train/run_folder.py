@@ -13,12 +13,18 @@ from msa_jax import config as configuration
 from msa_jax.config import Config
 from msa_jax.data.dataset import Split
 from msa_jax.data.spec import DatasetSpec
+from msa_jax.data.tokenize import TOKENIZER_FILES
 from msa_jax.errors import RunError
 from msa_jax.files import write_whole
 
+#: The configuration, the data set as it is stored, and as the model reads it.
+CONFIG, SPEC, MODEL_SPEC = "config.json", "spec.json", "model_spec.json"
+#: Folder with the vocabulary of the encoder that is trained along.
+TOKENIZER = "tokenizer"
+
 
 class RunFolder:
-    """A run's folder: ``config.json``, ``spec.json``, ``metrics.jsonl``, ``result.json``, ...
+    """A run's folder: ``config.json``, ``spec.json``, ``model_spec.json``, ``metrics.jsonl``, ...
 
     Args:
       path: made if absent.
@@ -36,19 +42,33 @@ class RunFolder:
         write_whole(self.path / ".writable", b"")
         (self.path / ".writable").unlink()
 
-    def claim(self, config: Config, spec: DatasetSpec) -> None:
+    def claim(self, config: Config, stored: DatasetSpec, read: DatasetSpec) -> None:
         """Records what this folder trains, or checks that it is the same as before.
+
+        Args:
+          config: of the run.
+          stored: the data set as it is stored.
+          read: the data set as the model reads it.
 
         Raises:
           RunError: if the folder holds a run of another configuration or data set; the message
             lists the differences.
         """
-        for name, text in (("config.json", configuration.to_json(config)), ("spec.json", spec.to_json())):
+        records = {CONFIG: configuration.to_json(config), SPEC: stored.to_json(), MODEL_SPEC: read.to_json()}
+        for name, text in records.items():
             path = self.path / name
             if path.exists():
                 self._check_same(path, text)
             else:
                 write_whole(path, text.encode())
+
+    def keep_tokenizer(self, folder: str | pathlib.Path) -> None:
+        """Copies the files of an encoder's tokenizer, by which the run's model reads new transcripts."""
+        target = self.path / TOKENIZER
+        target.mkdir(exist_ok=True)
+        for name in TOKENIZER_FILES:
+            if (pathlib.Path(folder) / name).is_file():
+                write_whole(target / name, (pathlib.Path(folder) / name).read_bytes())
 
     def _check_same(self, path: pathlib.Path, text: str) -> None:
         old = path.read_text()

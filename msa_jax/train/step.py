@@ -50,15 +50,22 @@ def forward(
     Returns:
       Its float32 outputs, and the new batch_stats (the old ones when not training).
     """
+    if not train:
+        return infer(learner, params, state.batch_stats, batch), state.batch_stats
     variables = {"params": _cast(params, learner.dtype), "batch_stats": state.batch_stats}
     batch = batch.replace(values=_cast(batch.values, learner.dtype))
-    if not train:
-        return _cast(learner.model.apply(variables, batch, train=False), jnp.float32), state.batch_stats
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
     outputs, updated = learner.model.apply(
         variables, batch, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
     )
     return _cast(outputs, jnp.float32), updated.get("batch_stats", state.batch_stats)
+
+
+def infer(learner: Learner, params: Any, batch_stats: Any, batch: Batch) -> Outputs:
+    """Applies a model to a batch without training it; its outputs are float32."""
+    variables = {"params": _cast(params, learner.dtype), "batch_stats": batch_stats}
+    batch = batch.replace(values=_cast(batch.values, learner.dtype))
+    return _cast(learner.model.apply(variables, batch, train=False), jnp.float32)
 
 
 def train_step(learner: Learner, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:

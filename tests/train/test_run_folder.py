@@ -19,25 +19,25 @@ CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py"
 
 def test_claiming_twice_with_the_same_settings_is_a_resume(tmp_path):
     for _ in range(2):
-        RunFolder(tmp_path / "run").claim(load(CONFIG), toy_spec())
+        RunFolder(tmp_path / "run").claim(load(CONFIG), toy_spec(), toy_spec())
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["name"] == "mosi"
 
 
 def test_another_configuration_is_refused_with_the_difference(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    folder.claim(load(CONFIG), toy_spec())
+    folder.claim(load(CONFIG), toy_spec(), toy_spec())
     before = (folder.path / "config.json").read_bytes()
     with pytest.raises(RunError, match=r"train\.seed: 1111 -> 3"):
-        folder.claim(load(CONFIG, ["train.seed=3"]), toy_spec())
+        folder.claim(load(CONFIG, ["train.seed=3"]), toy_spec(), toy_spec())
     assert (folder.path / "config.json").read_bytes() == before
 
 
 def test_another_data_set_is_refused(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    folder.claim(load(CONFIG), toy_spec())
+    folder.claim(load(CONFIG), toy_spec(), toy_spec())
     other = type(toy_spec())(**{**vars(toy_spec()), "counts": {"train": 3}})
     with pytest.raises(RunError, match=r"another spec\.json"):
-        folder.claim(load(CONFIG), other)
+        folder.claim(load(CONFIG), other, other)
 
 
 def test_predictions_read_back_exactly(tmp_path):

@@ -156,17 +156,20 @@ def remember(outputs: Outputs, batch: Batch, memory: Memory, rule: Rule) -> Memo
     """
     features = {t: outputs.features[name].astype(jnp.float32) for t, name in FEATURES.items()}
     features = jax.lax.stop_gradient(features)
-    labels = {t: memory.labels[t][batch.index] for t in FEATURES} | _moved(features, batch, memory, rule)
-    counts = _last_of_each(batch)
-    place = jnp.where(counts, batch.index, len(memory.labels["M"]))  # past the end: not written
+    made, kept = _moved(features, batch, memory, rule), _last_of_each(batch)
+    place = jnp.where(kept, batch.index, len(memory.labels["M"]))  # past the end: not written
     tables: dict[str, dict[str, jax.Array]] = {"labels": {}, "features": {}, "sums": {}, "counts": {}}
     for t in FEATURES:
-        before = _members(memory.labels[t][batch.index], rule) & counts[None]
-        after = _members(labels[t], rule) & counts[None]
-        change = _summed(after, features[t]) - _summed(before, memory.features[t][batch.index])
+        old_label, old = memory.labels[t][batch.index], memory.features[t][batch.index]
+        # What is written depends on what was read. Otherwise XLA may write first, and copies the whole
+        # table for the later read.
+        label = jnp.where(kept, made.get(t, old_label), old_label)
+        feature = jnp.where(kept[:, None], features[t], old)
+        before, after = (_members(x, rule) & kept[None] for x in (old_label, label))
+        change = _summed(after, feature) - _summed(before, old)
         number = memory.counts[t] + jnp.sum(after, axis=1) - jnp.sum(before, axis=1)
-        tables["labels"][t] = memory.labels[t].at[place].set(labels[t], mode="drop")
-        tables["features"][t] = memory.features[t].at[place].set(features[t], mode="drop")
+        tables["labels"][t] = memory.labels[t].at[place].set(label, mode="drop")
+        tables["features"][t] = memory.features[t].at[place].set(feature, mode="drop")
         tables["counts"][t] = number.astype(jnp.int32)
         # What rounding left in the sum of a class that is empty now must not stay in it.
         tables["sums"][t] = jnp.where(number[:, None] > 0, memory.sums[t] + change, 0)

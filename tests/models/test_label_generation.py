@@ -43,6 +43,11 @@ def filled(labels, seed=0, step=1, steps_per_epoch=1, rule=RULE) -> Memory:
     return label_generation.recount(dict.fromkeys(FEATURES, labels), features, step, steps_per_epoch, rule)
 
 
+def empty_memory(rows: int) -> Memory:
+    features = {task: jnp.zeros((rows, WIDTHS[name])) for task, name in FEATURES.items()}
+    return label_generation.recount(dict.fromkeys(FEATURES, jnp.zeros(rows)), features, 1, 1, RULE)
+
+
 remember = jax.jit(label_generation.remember, static_argnames="rule")
 
 
@@ -247,3 +252,15 @@ def test_evaluation_knows_the_clips_own_labels_only():
     outputs = outputs_of({}, {task: jnp.array([0.0, 0.0, 9.0]) for task in FEATURES})
     loss, parts = objective.evaluate(outputs, batch_of([0, 1, 2], own, [1, 1, 0]))
     assert loss == parts["M"] == 0.5
+
+
+def test_an_update_copies_no_table():
+    """Else it would cost a pass over the whole training split, step by step."""
+    rows = 50_000
+    memory = jax.eval_shape(lambda: empty_memory(rows))
+    batch = jax.eval_shape(lambda: batch_of([0] * 4, np.zeros(1)))
+    outputs = jax.eval_shape(lambda: outputs_of({n: np.zeros((4, w)) for n, w in WIDTHS.items()}))
+    update = jax.jit(lambda o, b, m: label_generation.remember(o, b, m, RULE), donate_argnums=2)
+    planned = update.lower(outputs, batch, memory).compile().memory_analysis()
+    assert planned is not None
+    assert planned.temp_size_in_bytes < 4 * rows  # the smallest table, a label for each clip

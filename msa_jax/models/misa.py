@@ -174,6 +174,7 @@ class Misa(nn.Module):
         for m in ("audio", "vision"):
             x, mask = values[m], masks[m]
             if s.compat:
+                x = x[:, : text_mask.shape[1]]
                 mask = jnp.arange(x.shape[1])[None] < jnp.sum(text_mask, axis=1)[:, None]
             clips[m] = StackedReader(columns.get(m, ()), s.qkv, s.attend_over, name=m)(x, mask, train)
         return states, clips

@@ -6,6 +6,8 @@ as one product.
 """
 
 import dataclasses
+import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -65,7 +67,8 @@ class Bert(nn.Module):
     """The encoder.
 
     The states after the embeddings and after every layer are kept under ``intermediates/states`` where
-    that collection is mutable, each layer's attention under ``intermediates/layer_<i>/attention/weights``.
+    that collection is mutable, each layer's attention (not with ``remat``) under
+    ``intermediates/layer_<i>/attention/weights``.
 
     Attributes:
       settings: its sizes.
@@ -97,9 +100,10 @@ class Bert(nn.Module):
         s = self.settings
         x = Embeddings(s, name="embeddings")(ids, segments, train)
         self.sow("intermediates", "states", x)
-        layer = nn.remat(BertLayer, static_argnums=(3,)) if s.remat else BertLayer
         for i in range(s.n_layers):
-            x = layer(s, name=f"layer_{i}")(x, mask, train)
+            layer = BertLayer(s, name=f"layer_{i}")
+            again = s.remat and not self.is_initializing()
+            x = _recomputing(layer, x, mask, train) if again else layer(x, mask, train)
             self.sow("intermediates", "states", x)
         return (x, jnp.tanh(_affine(x[:, 0], s.width, "pooler"))) if self.pooler else x
 
@@ -181,6 +185,36 @@ class DenseParameters(nn.Module):
         """For inputs x [..., D]: kernel [D, features] and bias [features]."""
         kernel = self.param("kernel", normal, (x.shape[-1], self.features))
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
+
+
+def _recomputing(layer: BertLayer, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+    """layer(x, mask, train), of which the backward pass keeps nothing but x."""
+    module, variables = layer.unbind()
+    seed = layer.make_rng("dropout") if train else jax.random.key(0)
+    return _forward(module, train, variables, x, mask, seed)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _forward(
+    layer: BertLayer, train: bool, variables: Any, x: jax.Array, mask: jax.Array, seed: jax.Array
+) -> Any:
+    return layer.apply(variables, x, mask, train, rngs={"dropout": seed})
+
+
+def _forward_and_inputs(layer, train, variables, x, mask, seed):
+    return _forward(layer, train, variables, x, mask, seed), (variables, x, mask, seed)
+
+
+def _backward(layer, train, saved, gradient):
+    variables, x, mask, seed = saved
+    # A zero that no compiler knows to be one. Through it what follows depends on the gradient; otherwise XLA
+    # sees that the forward pass computed the same and keeps that, which on a CPU undoes jax.checkpoint.
+    x = x + 0 * gradient
+    _, pull = jax.vjp(lambda v, x: layer.apply(v, x, mask, train, rngs={"dropout": seed}), variables, x)
+    return *pull(gradient), None, None
+
+
+_forward.defvjp(_forward_and_inputs, _backward)
 
 
 def _affine(x: jax.Array, features: int, name: str) -> jax.Array:

@@ -7,7 +7,13 @@ import pytest
 
 from msa_jax.config import load
 from msa_jax.errors import ConfigError
-from msa_jax.train.optim import build_optimizer, build_schedule, drop_accumulated, group_names
+from msa_jax.train.optim import (
+    build_optimizer,
+    build_schedule,
+    describe_groups,
+    drop_accumulated,
+    group_names,
+)
 
 CONFIG = str(__import__("pathlib").Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
 
@@ -166,3 +172,32 @@ def test_what_is_frozen_stays_and_counts_in_no_norm():
 def test_groups_that_cannot_work_are_named(groups, words):
     with pytest.raises(ConfigError, match=words):
         one_update(groups=groups, weight_decay=0.1)
+
+
+def test_a_group_warms_up_by_itself():
+    groups = {"slow": {"paths": "a/*", "learning_rate": 0.02, "warmup_epochs": 1.0}}
+    train = train_block(groups=groups)
+    optimizer = build_optimizer(train, steps_per_epoch=4, compat=False)
+    params = {"a": {"w": jnp.float32(1)}, "b": {"w": jnp.float32(1)}}
+    state, found = optimizer.init(params), {"a": [], "b": []}
+    gradients = [0.3, -0.2, 0.5, 0.1, 0.4, -0.6]
+    for g in gradients:
+        update, state = optimizer.update(jax.tree.map(lambda _, g=g: jnp.float32(g), params), state, params)
+        for name in found:
+            found[name].append(float(update[name]["w"]))
+    plain = np.array(numpy_adam(gradients))
+    np.testing.assert_allclose(found["b"], plain, rtol=2e-5)
+    rise = np.array([0, 0.25, 0.5, 0.75, 1, 1])
+    np.testing.assert_allclose(found["a"], 0.2 * rise * plain, rtol=2e-5)
+
+
+def test_groups_are_described_with_what_they_train_with():
+    groups = {"slow": {"paths": "a/*", "learning_rate": 0.02}, "heavy": {"paths": "b/*", "weight_decay": 0.5}}
+    names = {"a/w": "slow", "b/w": "heavy", "c/w": "other", "d/w": "frozen"}
+    described = describe_groups(train_block(groups=groups), names, dict.fromkeys(names, (2, 3)))
+    assert described == {
+        "frozen": {"parameters": 6, "learning_rate": 0.0, "weight_decay": 0.0},
+        "heavy": {"parameters": 6, "learning_rate": 0.1, "weight_decay": 0.5},
+        "other": {"parameters": 6, "learning_rate": 0.1, "weight_decay": 0.0},
+        "slow": {"parameters": 6, "learning_rate": 0.02, "weight_decay": 0.0},
+    }

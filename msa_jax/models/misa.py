@@ -139,7 +139,7 @@ class Misa(nn.Module):
         attended = EncoderLayer(s.heads, s.ff_hidden, s.transformer_dropout, name="transformer")(
             vectors, train=train
         )
-        fusion = attended.reshape(len(attended), -1)
+        fusion = attended.reshape(attended.shape[0], -1)
         hidden = Dropout(s.dropout)(Dense(3 * s.hidden, name="fusion_1")(fusion), train)
         y = Dense(self.n_outputs, name="fusion_2")(nn.relu(hidden))
         return Outputs({"M": scores(y)}, {**features, "attended": attended, "fusion": fusion})
@@ -228,11 +228,15 @@ def _with_subspaces(task: Loss, factors: dict[str, float]) -> Loss:
             for kind in ("private", "shared", "projected", "reconstructed")
         )
         weight, pairs = batch.weight, (("text", "vision"), ("text", "audio"), ("audio", "vision"))
-        parts["diff"] = sum(
-            (difference(private[m], shared[m], weight) for m in ORDER), start=jnp.zeros(())
-        ) + sum(difference(private[a], private[b], weight) for a, b in pairs)
-        parts["cmd"] = sum(moment_discrepancy(shared[a], shared[b], weight) for a, b in pairs) / 3
-        parts["recon"] = sum(squared_distance(reconstructed[m], projected[m], weight) for m in ORDER) / 3
+        apart = [difference(private[m], shared[m], weight) for m in ORDER]
+        apart += [difference(private[a], private[b], weight) for a, b in pairs]
+        alike = [moment_discrepancy(shared[a], shared[b], weight) for a, b in pairs]
+        errors = [squared_distance(reconstructed[m], projected[m], weight) for m in ORDER]
+        parts |= {
+            "diff": jnp.stack(apart).sum(),
+            "cmd": jnp.stack(alike).mean(),
+            "recon": jnp.stack(errors).mean(),
+        }
         return total + sum(factor * parts[name] for name, factor in factors.items()), parts
 
     return loss

@@ -95,7 +95,8 @@ def test_compat_reads_audio_and_vision_as_far_as_the_text_is_long():
 
 
 def test_compat_holds_layers_that_nothing_reads():
-    module, batch = models.build(block("compat=true"), SPEC), small_batch()
+    module: Any = models.build(block("compat=true"), SPEC)
+    batch = small_batch()
     objective = models.objective(block(), SPEC)
 
     def loss(params):

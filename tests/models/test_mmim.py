@@ -141,7 +141,8 @@ def test_the_passes_share_the_parameters_between_them_but_for_the_projections():
 
 
 def test_the_first_pass_raises_the_likelihood():
-    module, batch = models.build(block(), SPEC), small_batch()
+    module: Any = models.build(block(), SPEC)
+    batch = small_batch()
     prelude = models.objective(block(), SPEC).prelude
     assert prelude is not None
 

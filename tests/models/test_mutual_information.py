@@ -1,6 +1,7 @@
 """MMIM's bounds against NumPy; clips that only fill a batch change none of them."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,28 +11,32 @@ import pytest
 from msa_jax.models import mutual_information as mi
 
 
-def drawn(rows: int, width: int = 3, seed: int = 0) -> np.ndarray:
+def array(values: Any) -> Any:
+    return np.array(values, np.float32)
+
+
+def drawn(rows: int, width: int = 3, seed: int = 0) -> Any:
     return np.random.default_rng(seed).uniform(-1, 1, size=(rows, width)).astype(np.float32)
 
 
-def ones(rows: int) -> np.ndarray:
+def ones(rows: int) -> Any:
     return np.ones(rows, np.float32)
 
 
-def log_determinant(x: np.ndarray, ridge: float) -> float:
+def log_determinant(x: np.ndarray, ridge: float) -> Any:
     x = x.astype(np.float64)
     return np.linalg.slogdet(np.cov(x.T, bias=True) + ridge * np.eye(x.shape[1]))[1]
 
 
 def test_likelihood_by_hand():
-    y, mean = np.array([[1.0, 0]], np.float32), np.array([[0.0, 2]], np.float32)
-    log_variance = np.log(np.array([[2.0, 4]], np.float32))
+    y, mean = array([[1.0, 0]]), array([[0.0, 2]])
+    log_variance = np.log(array([[2.0, 4]]))
     # -(1 / 4) - (4 / 8)
     np.testing.assert_allclose(mi.log_likelihood(y, mean, log_variance, ones(1)), -0.75, rtol=1e-6)
 
 
 def test_contrast_by_hand():
-    x = np.array([[2.0, 0], [0, 5]], np.float32)
+    x = array([[2.0, 0], [0, 5]])
     right, wrong = x * 3, x[::-1].copy()
     one = np.log(np.e + 1) - 1  # the own score is 1, the other 0
     np.testing.assert_allclose(mi.contrast(x, right, ones(2)), one, rtol=1e-6)
@@ -49,7 +54,7 @@ def test_contrast_is_that_of_numpy():
 
 
 def test_a_vector_without_direction_has_a_finite_gradient():
-    x = np.zeros((2, 3), np.float32)
+    x = array([[0.0] * 3] * 2)
     value, gradient = jax.jit(jax.value_and_grad(mi.contrast))(jnp.asarray(x), drawn(2), ones(2))
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
@@ -93,12 +98,12 @@ def test_too_few_samples_give_a_finite_entropy_with_a_ridge(rows):
 
 
 def test_rows_that_fill_a_batch_change_nothing():
-    weight = np.array([1, 0, 1, 1, 0, 1, 1], np.float32)
+    weight = array([1, 0, 1, 1, 0, 1, 1])
     real = weight > 0
     x, p, v = drawn(7), drawn(7, seed=1), drawn(7, seed=2)
     contrast, likelihood = jax.jit(mi.contrast), jax.jit(mi.log_likelihood)
-    for array in (x, p, v):
-        array[~real] = 9
+    for part in (x, p, v):
+        part[~real] = 9
     for whole, alone in (
         (contrast(x, p, weight), contrast(x[real], p[real], ones(5))),
         (likelihood(x, p, v, weight), likelihood(x[real], p[real], v[real], ones(5))),

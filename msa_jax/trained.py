@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -20,7 +20,6 @@ from msa_jax.data.loader import (
     batch_of,
     bucket_shapes,
     clip_lengths,
-    stored_shape,
 )
 from msa_jax.data.prepare import reduce_dataset
 from msa_jax.data.spec import MODALITIES, DatasetSpec
@@ -99,12 +98,10 @@ class Trained:
         Raises:
           DataError: if the clips do not have what the model was trained on.
         """
-        split = _as_split(clips) if isinstance(clips, Batch) else clips
-        split = self.prepare(split)
+        split = self.prepare(_as_split(clips) if isinstance(clips, Batch) else clips)
         lengths = clip_lengths(split)
         if self.config.model.compat:  # as in training, every clip is as long as the longest
-            shape: Any = tuple(np.maximum(stored_shape(self.model_spec), lengths.max(axis=0)))
-            shapes = [shape]
+            shapes: Any = [tuple(split.values[m].shape[1] for m in MODALITIES)]
         else:
             shapes = bucket_shapes(lengths, self.config.data.buckets)
         plan = Plan(lengths, shapes, min(self.config.train.eval_batch_size, len(split)), 1)
@@ -136,12 +133,26 @@ class Trained:
                     f"{m} of these clips has {found} columns, but the model in {self.workdir} was trained on "
                     f"{expected}; extract the features as for its training data."
                 )
-        spec = dataclasses.replace(self.spec, has_tokens=split.tokens is not None)
         model = self.config.model
         if tuned:
             model = pretrained.with_folder(model, self.workdir / TOKENIZER)
-        dataset = pretrained.with_tokens(Dataset(spec, {"clips": split}), model)
-        return reduce_dataset(dataset, self.config.data.reduce, model.compat).splits["clips"]
+            self._require_tokens(split)
+        spec = dataclasses.replace(self.spec, name="the input", has_tokens=split.tokens is not None)
+        split = pretrained.with_tokens(Dataset(spec, {"clips": split}), model).splits["clips"]
+        if model.compat:  # whose models read padding, so there must be as much as in training
+            steps = {m: spec.modalities[m].length for m in MODALITIES}
+            split = _padded(split, steps | {"text": self.model_spec.modalities["text"].length})
+        reduced = reduce_dataset(Dataset(spec, {"clips": split}), self.config.data.reduce, model.compat)
+        return reduced.splits["clips"]
+
+    def _require_tokens(self, split: Split) -> None:
+        has_tokenizer = (self.workdir / TOKENIZER).is_dir()
+        if split.tokens is None and not (has_tokenizer and split.raw_text is not None):
+            transcripts = " or transcripts (raw_text)" if has_tokenizer else ""
+            raise DataError(
+                f"the model in {self.workdir} encodes text itself and these clips have no token ids "
+                f"(text_bert){transcripts}; add them."
+            )
 
 
 def _batch(item: Any, shape: Any) -> Batch:
@@ -156,3 +167,15 @@ def _as_split(batch: Batch) -> Split:
     lengths = {m: np.asarray(batch.mask[m]).sum(axis=1).astype(np.int32) for m in MODALITIES}
     tokens = None if batch.tokens is None else np.asarray(batch.tokens)
     return Split(np.arange(len(lengths["text"])).astype(str), values, lengths, {}, tokens=tokens)
+
+
+def _padded(split: Split, steps: Mapping[str, int]) -> Split:
+    """The clips with zeros behind, so that each modality has at least so many steps."""
+
+    def padded(array: np.ndarray, axis: int, length: int) -> np.ndarray:
+        more = max(0, length - array.shape[axis])
+        return np.pad(array, [(0, more if i == axis else 0) for i in range(array.ndim)]) if more else array
+
+    values = {m: padded(split.values[m], 1, steps[m]) for m in MODALITIES}
+    tokens = None if split.tokens is None else padded(split.tokens, 2, steps["text"])
+    return dataclasses.replace(split, values=values, tokens=tokens)

@@ -72,20 +72,22 @@ def read(path: pathlib.Path, by_transcripts: bool = False) -> tuple[dict[str, Sp
         )
     notes: list[str] = []
     required = tuple("raw_text" if by_transcripts and key == "text" else key for key in REQUIRED)
-    splits = {name: _Section(path, name, content[name], notes, required).split() for name in SPLITS}
+    splits = {name: Section(path, name, content[name], notes, required).split() for name in SPLITS}
     return _harmonised(path, splits, notes), notes
 
 
-class _Section:
-    """One split of the file, on its way to a :class:`Split`."""
+class Section:
+    """One split of the file, on its way to a :class:`Split`.
+
+    Its name is empty where the file holds nothing else. Without any labels the split has none.
+    """
 
     def __init__(
         self, path: pathlib.Path, name: str, content: Any, notes: list[str], required: tuple[str, ...]
     ):
+        self.where = f"{path}, split {name!r}" if name else str(path)
         if not isinstance(content, dict):
-            raise DataError(
-                f"{path}, split {name!r}: found no dict, expected the keys {', '.join(required)}."
-            )
+            raise DataError(f"{self.where}: found no dict, expected the keys {', '.join(required)}.")
         self.path, self.name, self.content, self.notes = path, name, content, notes
         for key in required:
             if key not in content:
@@ -96,8 +98,10 @@ class _Section:
         self.ids = self.texts("id")
 
     def error(self, key: str, found: str, expected: str, advice: str) -> DataError:
-        where, end = f"{self.path}, split {self.name!r}, key {key!r}", "" if advice.endswith("?") else "."
-        return DataError(f"{where}: found {found}, expected {expected}; {advice.rstrip('.')}{end}")
+        """What to raise where a key does not hold what it should."""
+        end = "" if advice.endswith("?") else "."
+        found = f"{self.where}, key {key!r}: found {found}"
+        return DataError(f"{found}, expected {expected}; {advice.rstrip('.')}{end}")
 
     def split(self) -> Split:
         """Reads everything; see the module's text for the rules."""
@@ -272,7 +276,7 @@ class _Section:
     def labels(self) -> dict[str, np.ndarray]:
         """The scores, float32 [N] per task."""
         present = [task for task, ending in _ENDINGS.items() if f"regression_labels{ending}" in self.content]
-        if len(present) not in (1, len(_ENDINGS)):
+        if len(present) not in (0, 1, len(_ENDINGS)):
             missing = ", ".join(f"'regression_labels_{task}'" for task in _ENDINGS if task not in present)
             raise self.error(
                 "regression_labels", f"no {missing}", "all of _T, _A and _V or none", "add or drop"

@@ -1,11 +1,13 @@
 """Checkpoints: one Orbax step holds the state, the best model so far, and where the loop stands."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -78,7 +80,9 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         if self._read_only:
-            return ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(read_only=True))
+            with _quiet():  # Orbax warns that reading will not write
+                options = ocp.CheckpointManagerOptions(read_only=True)
+                return ocp.CheckpointManager(self.folder, options=options)
         options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
         return ocp.CheckpointManager(self.folder, options=options)
 
@@ -163,9 +167,9 @@ class Checkpoints:
         """The newest step on disk, None if there is none."""
         return self._manager.latest_step()
 
-    def reached_preemption(self, step: int) -> bool:
-        """Whether the cluster announced the end of a run of several processes."""
-        return jax.process_count() > 1 and self._manager.reached_preemption(step)
+    def reached_preemption(self, count: int) -> bool:
+        """Whether several processes, one of which got SIGTERM, agreed to stop at this count of asking."""
+        return jax.process_count() > 1 and self._manager.reached_preemption(count)
 
     def close(self) -> None:
         """Waits for the save under way."""
@@ -204,6 +208,18 @@ def read_best(folder: pathlib.Path, state: TrainState, warn: Callable[[str], Non
     finally:
         reader.close()
     raise RunError(f"{folder} holds no model of a finished epoch; let the run finish one first.")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Within it libraries log errors only."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _layout(tree: Any) -> str:

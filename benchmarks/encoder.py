@@ -3,7 +3,8 @@
     python benchmarks/encoder.py --json
 
 One step is the gradient of a loss on the states of every real token, dropout included, and Adam's
-update of all parameters. BERT-base unless sizes are given; made-up weights and tokens.
+update of all parameters. BERT-base unless sizes are given; made-up weights and tokens. What --remat
+computes twice counts twice.
 """
 
 import argparse

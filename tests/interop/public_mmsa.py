@@ -190,7 +190,7 @@ def loss_of(name: str, meta: Mapping[str, Any]) -> Callable[[Any, Arrays], Any]:
         trainer = public_class("trains.singleTask.MISA")(config)
 
         def misa(model: Any, arrays: Arrays) -> Any:
-            trainer.model = model
+            trainer.model = types.SimpleNamespace(Model=model)
             loss = trainer.criterion(outputs_of(model, name, arrays)["M"], label(arrays, "M"))
             loss = loss + config.diff_weight * trainer.get_diff_loss()
             return (

@@ -107,7 +107,7 @@ class FinalStates(nn.Module):
         del train
         lstm = LSTM(self.hidden, bidirectional=True, kernel_init=xavier_normal, name="lstm")
         _, (h, _) = lstm(x, mask)
-        return _dense(self.features, "linear")(h)[:, None], jnp.ones((len(x), 1), bool)
+        return _dense(self.features, "linear")(h)[:, None], jnp.ones((x.shape[0], 1), bool)
 
 
 class Likelihood(nn.Module):

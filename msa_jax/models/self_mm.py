@@ -79,7 +79,7 @@ class FinalState(nn.Module):
         """x [B, T, D] and mask [B, T] to one step for every clip, [B, 1, features] and [B, 1]."""
         _, (h, _) = LSTM(self.hidden, name="lstm")(x, mask)
         y = Dense(self.features, name="linear")(Dropout(self.dropout)(h, train))
-        return y[:, None], jnp.ones((len(x), 1), bool)
+        return y[:, None], jnp.ones((x.shape[0], 1), bool)
 
 
 class FeatureHead(nn.Module):

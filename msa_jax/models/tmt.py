@@ -160,7 +160,7 @@ class Tmt(nn.Module):
         shape = (TOKENS + sum(s.frames), s.d_model)
         table = self.param("positions", nn.initializers.normal(1.0), shape)
         frames = dict(zip(("text", "audio", "vision"), s.frames, strict=True))
-        rows = len(projected["text"])
+        rows = projected["text"].shape[0]
         parts = [jnp.broadcast_to((tokens + table[:TOKENS])[None], (rows, TOKENS, s.d_model))]
         start = TOKENS
         for m in ORDER:

@@ -57,11 +57,15 @@ class MaskedConv1D(nn.Module):
         Returns:
           [B, T', F], zero past a clip's end, and the mask [B, T'] of its real steps.
         """
+        if self.padding == "valid" and not isinstance(x.shape[1], int):
+            # A program that is exported for any T: filled up, every clip is as long as the kernel.
+            x, mask = (
+                jnp.pad(y, [(0, 0), (0, self.kernel_size)] + [(0, 0)] * (y.ndim - 2)) for y in (x, mask)
+            )
         steps, width = x.shape[1:]
         kernel = self.param("kernel", fan_in_uniform, (self.kernel_size, width, self.features))
         left = _left_padding(self.kernel_size, self.padding)
-        short = max(self.kernel_size - steps, 0)
-        right = self.kernel_size // 2 if self.padding == "same" else short
+        right = self.kernel_size // 2 if self.padding == "same" else max(self.kernel_size - steps, 0)
         y = jax.lax.conv_general_dilated(
             jnp.where(mask[..., None], x, 0),
             kernel,
@@ -105,7 +109,7 @@ def upsample(
       offset: the fine step on which coarse step 0 is centred.
       method: "linear" (between the two neighbours) or "nearest" (ties to the later one).
     """
-    groups = math.ceil(length / scale)
+    groups = -(-length // scale)
     positions = [(step - offset) / scale for step in range(scale)]
     if method == "nearest":
         positions = [math.floor(p + 0.5) for p in positions]

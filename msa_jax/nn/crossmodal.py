@@ -43,7 +43,7 @@ def key_reach(queries: jax.Array, sources: jax.Array, steps: int, causal: bool) 
     """
     sources = sources[:, None]
     if not causal:
-        return jnp.broadcast_to(sources, (len(queries), steps))
+        return jnp.broadcast_to(sources, (queries.shape[0], steps))
     ahead = jnp.abs(sources - queries[:, None])
     return jnp.minimum(jnp.arange(1, steps + 1)[None] + ahead, sources)
 

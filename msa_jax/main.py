@@ -17,10 +17,18 @@ def main(argv: list[str]) -> None:
         metavar="DIR",
         help="where compiled programs are kept between runs (default: the user's cache folder; off: nowhere)",
     )
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="this is one of several processes, named by Slurm, a TPU slice, or JAX_COORDINATOR_ADDRESS, "
+        "JAX_NUM_PROCESSES and JAX_PROCESS_ID",
+    )
     arguments, config = configuration.parse_command(parser, argv)
     # Here, not at the top: --help and misspelt keys need not wait for JAX to start.
-    from msa_jax.train import loop, setup
+    from msa_jax.train import loop, processes, setup
 
+    if arguments.distributed:
+        processes.join()
     setup.use_compile_cache(arguments.compile_cache)
     loop.train_and_evaluate(config, arguments.workdir)
 

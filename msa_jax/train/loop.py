@@ -18,7 +18,7 @@ from msa_jax.data.load import load_dataset
 from msa_jax.data.loader import Chunk
 from msa_jax.errors import Interrupted, RunError
 from msa_jax.reports import page, targets
-from msa_jax.train import pretrained
+from msa_jax.train import pretrained, processes
 from msa_jax.train import setup as building
 from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, with_best
 from msa_jax.train.display import Display
@@ -43,17 +43,18 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
     """
     first = jax.process_index() == 0
     display = Display(quiet=not first)
-    folder = RunFolder(workdir)
-    config = pretrained.with_sizes(config)
-    stored = load_dataset(config.data)
-    for note in stored.notes:
-        display.say(f"note: {note}")
-    dataset = building.prepare(config, stored)
-    setup = building.build(config, dataset)
-    if first:  # after everything that a wrong setting can break, so that a mended one finds the folder free
-        folder.claim(config, stored.spec, dataset.spec)
-        if pretrained.has_folder(config.model):
-            folder.keep_tokenizer(config.model.encoder.folder)
+    with processes.all_or_none():
+        folder = RunFolder(workdir)
+        config = pretrained.with_sizes(config)
+        stored = load_dataset(config.data)
+        for note in stored.notes:
+            display.say(f"note: {note}")
+        dataset = building.prepare(config, stored)
+        setup = building.build(config, dataset)
+        if first:  # after all that a wrong setting can break, so that a mended one finds the folder free
+            folder.claim(config, stored.spec, dataset.spec)
+            if pretrained.has_folder(config.model):
+                folder.keep_tokenizer(config.model.encoder.folder)
     loop = Loop(config, dataset, folder, setup, display)
     try:
         loop.train()
@@ -73,12 +74,17 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
 
 
 class StopRequest:
-    """Remembers SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C kills as usual."""
+    """Remembers SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C kills as usual.
+
+    Of several processes one may get the signal alone, and all must stop at the same step. JAX sees
+    to that by its own handler of SIGTERM, so Ctrl-C is handed on to it.
+    """
 
     def __init__(self):
         self.asked = False
         self._previous = {}
-        for number in (signal.SIGTERM, signal.SIGINT):
+        self._alone = jax.process_count() == 1
+        for number in (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,):
             try:
                 self._previous[number] = signal.signal(number, self._ask)
             except ValueError:  # not the main thread: signals are somebody else's business
@@ -87,6 +93,8 @@ class StopRequest:
     def _ask(self, number: int, _frame: Any) -> None:
         self.asked = True
         signal.signal(number, self._previous[number])
+        if not self._alone:
+            signal.raise_signal(signal.SIGTERM)
 
     def restore(self) -> None:
         """Gives the signals back."""
@@ -110,7 +118,7 @@ class Loop:
         if restored is not None:
             self.state, self.best, self.progress = restored
             display.say(f"resuming at step {int(self.state.step)}, epoch {self.progress.epoch + 1}")
-        self.stop = StopRequest()
+        self.stop, self._asked = StopRequest(), 0
         self._began = time.perf_counter() - self.progress.seconds
         self.events = self._open_events() if config.train.tensorboard and jax.process_index() == 0 else None
 
@@ -174,9 +182,11 @@ class Loop:
         return opening, chunks[:opening] + chunks
 
     def _asked_to_stop(self) -> bool:
-        # Several processes must agree on the step, which the cluster's service sees to.
+        # Several processes must agree on where to stop. JAX picks the next count that all of them will
+        # ask for, which must therefore rise by one.
         if jax.process_count() > 1:
-            return self.checkpoints.reached_preemption(int(self.state.step))
+            self._asked += 1
+            return self.checkpoints.reached_preemption(self._asked)
         return self.stop.asked
 
     def _look_at(self, chunk: Chunk, scalars: Mapping[str, jax.Array], prelude: bool) -> None:

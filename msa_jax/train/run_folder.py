@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pathlib
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,8 +40,9 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot make {path}: {error.strerror}; choose another --workdir.") from error
-        write_whole(self.path / ".writable", b"")
-        (self.path / ".writable").unlink()
+        probe = self.path / f".writable-{uuid.uuid4().hex}"  # several processes may try at once
+        write_whole(probe, b"")
+        probe.unlink()
 
     def claim(self, config: Config, stored: DatasetSpec, read: DatasetSpec) -> None:
         """Records what this folder trains, or checks that it is the same as before.

@@ -1,0 +1,74 @@
+"""The page for users of MMSA names no setting and no metric that is not there."""
+
+import pathlib
+import re
+
+import pytest
+
+from msa_jax import metrics
+from msa_jax.config import flatten, load
+from msa_jax.models import MODELS
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "from_mmsa.md").read_text()
+KEY = re.compile(r"\b((?:data|model|train)(?:\.\w+)+)(?:=(\w+))?")
+
+
+def settings(model: str) -> dict:
+    """The model's settings on every data set; those of one that others lack are kept."""
+    return {
+        k: v for d in ("sims", "mosi") for k, v in flatten(load(f"{ROOT}/configs/{d}.py:{model}")).items()
+    }
+
+
+def sections() -> list[tuple[list[str], str]]:
+    """The page in parts: the models that a part's title names (none: all of them), and its text."""
+    parts = re.split(r"^##+ (.*)$", PAGE, flags=re.MULTILINE)
+    titles = ["", *parts[1::2]]
+    return [(re.findall(r"`(\w+)`", title), text) for title, text in zip(titles, parts[::2], strict=True)]
+
+
+def test_every_setting_on_the_page_exists():
+    known = {model: settings(model) for model in MODELS}
+    seen = 0
+    for models, text in sections():
+        assert set(models) <= set(MODELS)
+        for key, value in KEY.findall(text):
+            seen += 1
+            holders = [known[m] for m in models or MODELS if key in known[m] or _is_block(key, known[m])]
+            assert len(holders) >= max(1, len(models)), f"{key} is no setting of {models or 'any model'}"
+            if value in ("true", "false"):
+                assert type(holders[0][key]) is bool
+    assert seen > 100
+
+
+def _is_block(key: str, known: dict) -> bool:
+    return any(name.startswith(f"{key}.") for name in known)
+
+
+def test_every_model_is_on_the_page():
+    assert [m for m in MODELS if m != "ufen_mtfn" and f"`{m}`" not in PAGE] == []
+
+
+@pytest.mark.parametrize(("kind", "column"), [("mosi", 1), ("sims", 2)])
+def test_metrics_have_the_names_on_the_page(kind, column):
+    rows = [
+        re.findall(r"[^|]+", line) for line in PAGE.splitlines() if re.match(r"\| `\w+`.*\|.*\|.*\|$", line)
+    ]
+    named = {
+        theirs: ours
+        for row in rows
+        if len(row) == 3
+        for theirs, ours in zip(
+            re.findall(r"`(\w+)`", row[0]), re.findall(r"`(\w+)`", row[column]), strict=False
+        )
+    }
+    expected = {peer: ours for ours, peer in metrics.PEER_NAMES[kind].items()}
+    assert {theirs: named.get(theirs) for theirs in expected} == expected
+
+
+def test_files_on_the_page_exist():
+    for link in re.findall(r"`((?:configs|msa_jax)/[\w/.]+)`", PAGE):
+        assert (ROOT / link).exists()
+    for module in re.findall(r"-m (msa_jax[\w.]*)", PAGE):
+        assert (ROOT / f"{module.replace('.', '/')}.py").exists()

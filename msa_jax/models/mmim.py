@@ -16,13 +16,13 @@ in no pass, as in the public code: they stay as they were drawn. All kernels out
 start from Xavier's normal values.
 
 The likelihood leaves out the log-variance (see :func:`~msa_jax.models.mutual_information.log_likelihood`),
-as the public code and every published result do. Here the covariances have a small ridge, so that a
-batch with few clips of a sign gives a finite entropy, none of a sign adds nothing, and the memory is
-kept as the samples' moments, which is exact.
+as the public code does. Here the covariances have a small ridge, so that a batch with few clips of a
+sign gives a finite entropy, and one without any adds nothing. The memory is kept as the samples'
+moments, which loses nothing.
 
-``compat=True`` restores covariances without ridge: the entropy is NaN where a sign has too few clips.
-Not restored: clipping by a norm that includes gradients of parameters that the pass does not train, and
-for data that is aligned beforehand, the text's length for all three (its masks say the same).
+``compat=True`` restores covariances without ridge: the entropy is NaN or infinite where a sign has too few
+clips. Not restored: clipping by a norm that includes gradients of parameters that the pass does not
+train, and for data that is aligned beforehand, the text's length for all three (its masks say the same).
 
 Split modalities have a copy of LSTM and Dense layer per column group, and attention joins their vectors,
 as in Self-MM by Zheng et al. 2024; neither they nor Han et al. printed this combination. The attention

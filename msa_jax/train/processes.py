@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import sys
+import threading
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,59 +19,61 @@ ADDRESS, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PR
 SLURM_STEP = ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 
-def join(environment: Mapping[str, str] = os.environ, timeout: int = 300) -> None:
+def join(timeout: int = 300) -> None:
     """Joins the processes that the environment tells of; before anything else that JAX does.
 
     The three variables JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES and
-    JAX_PROCESS_ID come first. Without them JAX asks Slurm (``srun``), Open MPI, or the TPU slice,
-    on GKE by its variables and on a TPU VM by its metadata.
+    JAX_PROCESS_ID come first. Without them JAX asks Slurm (``srun``), Open MPI, or the TPU slice:
+    on GKE by its variables, on a TPU VM by its metadata.
 
     Args:
-      environment: where the variables are read.
       timeout: seconds to wait for the other processes.
 
     Raises:
-      RunError: if the environment says nothing or only half, or the other processes do not come.
+      RunError: if the environment says nothing or only half.
     """
-    named = _named(environment)
+    named = _named(os.environ)
     if not named:
-        _check_cluster(environment)
+        _check_cluster(os.environ)
+    where = named.get("coordinator_address", "the first of them")
+    say = (
+        f"--distributed: waiting for the other processes at {where}; all must start within {timeout} seconds."
+    )
+    # JAX ends a process that waited in vain without giving the word back, so it is said before.
+    waiting = threading.Timer(min(20, timeout / 2), print, [say], {"file": sys.stderr, "flush": True})
+    waiting.start()
     try:
         jax.distributed.initialize(**named, initialization_timeout=timeout)
-    except (ValueError, TypeError) as error:  # what JAX says where it knows no cluster
+    except (ValueError, TypeError) as error:  # what JAX says where it finds no cluster
         raise RunError(
-            f"--distributed: nothing tells this process of others ({error}) Start it with srun, on every host of "
-            f"a TPU slice, or set {ADDRESS}=HOST:PORT, {COUNT} and {NUMBER}."
+            f"--distributed: nothing here tells of other processes (JAX: {error!s:.100}); start the command "
+            f"with srun or on the hosts of a TPU slice, or set {ADDRESS}=HOST:PORT, {COUNT} and {NUMBER}."
         ) from error
     except RuntimeError as error:
-        reason = str(error).splitlines()[0][:200]
-        where = named.get("coordinator_address", "the first process")
-        raise RunError(
-            f"--distributed: the processes did not come together at {where} ({reason}); start all of them within "
-            f"{timeout} seconds, and let the port through."
-        ) from error
+        raise RunError(f"--distributed: the processes did not meet ({error!s:.200}).") from error
+    finally:
+        waiting.cancel()
 
 
-def _named(environment: Mapping[str, str]) -> dict[str, object]:
-    """The arguments of jax.distributed.initialize that the three variables give; empty without them."""
+def _named(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What the three variables give jax.distributed.initialize; empty without them."""
     given = [name for name in (ADDRESS, COUNT, NUMBER) if environment.get(name)]
     if not given:
         return {}
     missing = [name for name in (ADDRESS, COUNT, NUMBER) if name not in given]
     if missing:
         raise RunError(
-            f"--distributed: {' and '.join(given)} set, but not {' and '.join(missing)}; set all three or none."
+            f"--distributed: {' and '.join(given)} set, {' and '.join(missing)} not; set all three or none."
         )
-    address = environment[ADDRESS]
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdecimal()):
+    address, count, number = environment[ADDRESS], environment[COUNT], environment[NUMBER]
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
         raise RunError(f"--distributed: {ADDRESS}={address} is not HOST:PORT of the first process.")
-    count, number = environment[COUNT], environment[NUMBER]
     if not (count.isdecimal() and number.isdecimal() and int(number) < int(count)):
         raise RunError(
-            f"--distributed: {COUNT}={count} and {NUMBER}={number} are not a count and a number from 0 below it."
+            f"--distributed: {COUNT}={count} and {NUMBER}={number}, but the processes are counted from 0."
         )
-    # Every process uses all the devices it sees; a Slurm job around it must not make JAX think otherwise.
+    # No looking for a cluster: in a Slurm job, for one, JAX would leave each process a single device.
     return {
         "coordinator_address": address,
         "num_processes": int(count),
@@ -78,17 +83,17 @@ def _named(environment: Mapping[str, str]) -> dict[str, object]:
 
 
 def _check_cluster(environment: Mapping[str, str]) -> None:
-    """Raises RunError where a cluster's environment is there by half."""
+    """Raises RunError where a cluster's variables are there by half."""
     missing = [name for name in SLURM_STEP if name not in environment]
     if "SLURM_JOB_ID" in environment and missing:
         raise RunError(
-            f"--distributed: this is a Slurm job, but {' and '.join(missing)} not set; put srun before the command."
+            f"--distributed: in a Slurm job, but {', '.join(missing)} not set; put srun before the command."
         )
     hosts, number = environment.get("TPU_WORKER_HOSTNAMES"), environment.get("TPU_WORKER_ID", "")
     if hosts and not (number.isdecimal() and int(number) < len(hosts.split(","))):
         raise RunError(
-            f"--distributed: TPU_WORKER_HOSTNAMES={hosts}, but TPU_WORKER_ID={number or 'is not set'}; "
-            "both are set by GKE for a pod that asks for google.com/tpu."
+            f"--distributed: TPU_WORKER_HOSTNAMES={hosts}, but TPU_WORKER_ID={number} is none of them; GKE "
+            "sets both in a pod that asks for google.com/tpu."
         )
 
 

@@ -1,31 +1,21 @@
 """Weights of the public classes: strict names, the command, and training in step with PyTorch."""
 
 import csv
-import json
 import pathlib
 import pickle
 from typing import Any
 
 import feature_files
 import jax
-import jax.numpy as jnp
 import numpy as np
+import our_steps
 import pytest
-from conftest import GOLDEN
+from our_steps import golden
 from parity_models import CONFIGS, batch_of, model_block, spec_of
 
-from msa_jax import config as configuration
 from msa_jax import models
 from msa_jax.errors import ConfigError, DataError, RunError
 from msa_jax.interop import mmsa
-from msa_jax.train import optim
-
-
-def golden(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    with np.load(GOLDEN / f"{name}_a.npz", allow_pickle=False) as file:
-        arrays = dict(file)
-    return arrays, json.loads(str(arrays.pop("meta")))
-
 
 ARRAYS, META = golden("lf_dnn")
 STATE = {k.removeprefix("state/"): a for k, a in ARRAYS.items() if k.startswith("state/")}
@@ -112,16 +102,9 @@ class Twin:
 
 
 def test_twenty_adam_steps_stay_beside_pytorch():
+    """Needs PyTorch alone; tests/interop/test_adam_steps.py does it with every public class."""
     torch: Any = pytest.importorskip("torch")
-    rng = np.random.default_rng(0)
-    batches = [
-        {
-            k: (a + 0.3 * rng.normal(size=a.shape)).astype(np.float32)
-            for k, a in ARRAYS.items()
-            if k.startswith("in/")
-        }
-        for _ in range(20)
-    ]
+    batches = our_steps.varied(ARRAYS, 20)
     sizes = META["config"]
     twin = Twin(torch, META["dims"], sizes["hidden_dims"], sizes["text_out"], sizes["post_fusion_dim"])
     twin.parts.load_state_dict({k: torch.tensor(a) for k, a in STATE.items()})
@@ -134,44 +117,15 @@ def test_twenty_adam_steps_stay_beside_pytorch():
         (twin(text, audio, vision) - labels).abs().mean().backward()
         adam.step()
 
-    train = optim_block(learning_rate=1e-3, weight_decay=5e-3)
-    optimizer = optim.build_optimizer(train, 20, compat=True)
-    objective = models.objective(BLOCK, spec_of(ARRAYS, META))
-    variables = load(STATE)
-    params, statistics = variables["params"], variables["batch_stats"]
-    opt_state = optimizer.init(params)
-
-    @jax.jit
-    def step(params, statistics, opt_state, batch):
-        def loss(params):
-            model: Any = MODEL
-            outputs, updated = model.apply(
-                {"params": params, "batch_stats": statistics}, batch, train=True, mutable=["batch_stats"]
-            )
-            return objective(outputs, batch, {})[0], updated["batch_stats"]
-
-        gradient, statistics = jax.grad(loss, has_aux=True)(params)
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
-        return jax.tree.map(jnp.add, params, updates), statistics, opt_state
-
-    for arrays in batches:
-        params, statistics, opt_state = step(params, statistics, opt_state, batch_of(arrays, BLOCK))
+    ours = our_steps.Ours(ARRAYS, META).train(batches, learning_rate=1e-3, weight_decay=5e-3).variables
     theirs = load({k: a.detach().numpy() for k, a in twin.parts.state_dict().items()})
-    ours = {"params": params, "batch_stats": statistics}
     moved = 0.0
     for (path, a), b, start in zip(
-        jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), jax.tree.leaves(variables), strict=True
+        jax.tree.leaves_with_path(ours), jax.tree.leaves(theirs), jax.tree.leaves(load(STATE)), strict=True
     ):
-        np.testing.assert_allclose(a, b, atol=1e-4, rtol=0, err_msg=jax.tree_util.keystr(path))
+        np.testing.assert_allclose(a, b, atol=1e-4, rtol=0, err_msg=our_steps.path_of(path))
         moved = max(moved, float(np.abs(np.asarray(a) - start).max()))
     assert moved > 5e-3
-
-
-def optim_block(**settings):
-    train = configuration.load(f"{CONFIGS / 'sims.py'}:lf_dnn").copy_and_resolve_references().train
-    with train.unlocked():
-        train.update(settings)
-    return train
 
 
 def test_the_command_makes_a_finished_run(tmp_path, capsys):

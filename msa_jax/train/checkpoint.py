@@ -203,7 +203,7 @@ def read_best(folder: pathlib.Path, state: TrainState, warn: Callable[[str], Non
                     f"checkpoint {step} of {folder} is damaged ({str(error)[:200]}); the one before is used."
                 )
                 continue
-            if progress.best_epoch:
+            if progress.best_epoch or progress.finished:  # imported weights are finished without an epoch
                 return found
     finally:
         reader.close()

@@ -24,6 +24,12 @@ def _time_first(name: str) -> Take:
     return lambda features: features[name].swapaxes(0, 1)
 
 
+def _low_rank(features: Mapping[str, Any]) -> Any:
+    """LMF's products; the peer drops the axis of a single output."""
+    products = features["products"]
+    return products[..., 0] if products.shape[-1] == 1 else products
+
+
 def _text_state(n: int) -> Take:
     return lambda features: features["text_states"][:, n]
 
@@ -45,13 +51,13 @@ OUTPUTS: dict[str, dict[str, Take]] = {
     "ef_lstm": {"normed": _feature("normed")},
     "lf_dnn": _FOUR,
     "tfn": _FOUR | {"Feature_f": _feature("tensor")},
-    "lmf": _FOUR,
+    "lmf": _FOUR | {"Feature_f": _low_rank},
     "mfn": {"L": _feature("fusion")},
     # ours [B, T, 19], the peer's time first
     "graph_mfn": {"Efficacies": lambda features: features["efficacies"].swapaxes(0, 1)},
     "mlf_dnn": _FOUR,
     "mtfn": _FOUR | {"Feature_f": _feature("tensor")},
-    "mlmf": _FOUR,
+    "mlmf": _FOUR | {"Feature_f": _low_rank},
     "mult": _FOUR | _CROSS_MODAL,
     "almt": {
         "bert": _feature("states"),

@@ -50,7 +50,7 @@ class LowRankFusion(nn.Module):
 
     @nn.compact
     def __call__(self, features: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """[B, D] per modality to [B, n_outputs] and the products [B, R * n_outputs] beneath it."""
+        """[B, D] per modality to [B, n_outputs] and the products [B, R, n_outputs] beneath it."""
         projected = []
         for m in ORDER:
             x = with_one(features[m])
@@ -60,7 +60,7 @@ class LowRankFusion(nn.Module):
         weights = self.param("weights", nn.initializers.xavier_normal(), (1, self.rank))
         bias = self.param("bias", nn.initializers.zeros, (1, self.n_outputs))
         y = jnp.einsum("r,brc->bc", weights[0], product)
-        return y + jnp.broadcast_to(bias, y.shape), product.reshape(product.shape[0], -1)
+        return y + jnp.broadcast_to(bias, y.shape), product
 
 
 class Lmf(nn.Module):
@@ -78,10 +78,14 @@ class Lmf(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Batch, train: bool = False) -> Outputs:
-        """Scores a batch: "M" [B] (logits [B, C]); features "text", "audio", "vision", "fusion"."""
+        """Scores a batch: "M" [B] (logits [B, C]).
+
+        Features: "text", "audio", "vision"; "products" [B, rank, C], and flat as "fusion".
+        """
         features = UnimodalFeatures(self.s, self.columns, name="unimodal")(batch, train)
-        y, fusion = LowRankFusion(self.s.rank, self.n_outputs, name="fusion")(features)
-        return Outputs({"M": scores(y)}, {**features, "fusion": fusion})
+        y, products = LowRankFusion(self.s.rank, self.n_outputs, name="fusion")(features)
+        features |= {"products": products, "fusion": products.reshape(len(products), -1)}
+        return Outputs({"M": scores(y)}, features)
 
 
 def build(model: Config, spec: DatasetSpec) -> Lmf:

@@ -49,8 +49,9 @@ class Mlmf(nn.Module):
         s = self.s
         features = UnimodalFeatures(s, self.columns, name="unimodal")(batch, train)
         predictions = multi_task.UnimodalHeads(s, self.n_outputs, name="heads")(features, train)
-        y, fusion = LowRankFusion(s.rank, self.n_outputs, name="fusion")(features)
-        return Outputs({"M": scores(y), **predictions}, {**features, "fusion": fusion})
+        y, products = LowRankFusion(s.rank, self.n_outputs, name="fusion")(features)
+        features |= {"products": products, "fusion": products.reshape(len(products), -1)}
+        return Outputs({"M": scores(y), **predictions}, features)
 
 
 def build(model: Config, spec: DatasetSpec) -> Mlmf:

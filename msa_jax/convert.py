@@ -21,7 +21,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from msa_jax.data import mmsa, store
 from msa_jax.data.open import describe, infer
 from msa_jax.data.spec import METRIC_SETS
-from msa_jax.errors import run_command
+from msa_jax.errors import run_command, stopped_by_sigterm
+from msa_jax.files import check_new_folder
 
 #: Starts a stage of so many bytes; returns what to call with the bytes of every block.
 Stage = Callable[[str, int], Callable[[int], None]]
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
         given["label_range"] = tuple(options.label_range)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
-        with _stopped_by_sigterm(), stages(console) as stage:
+        with stopped_by_sigterm(), stages(console) as stage:
             convert(options.file, options.folder, given, console, stage, options.encode_text)
     except KeyboardInterrupt as interruption:
         number = interruption.args[0] if interruption.args else signal.SIGINT
@@ -82,7 +83,7 @@ def convert(
     Raises:
       DataError: if the file or the encoder cannot be used, or the store cannot be written.
     """
-    store.check_target(folder)
+    check_new_folder(folder)
     console.print(f"reading {file}")
     if encoder is None:
         splits, notes = mmsa.read(file)
@@ -101,21 +102,6 @@ def convert(
         console.print(f"note: {note}")
     clips = ", ".join(f"{count} {name}" for name, count in dataset.spec.counts.items())
     console.print(f"wrote {folder}: {dataset.spec.name}, {clips} clips, {store.size(dataset) / 1e6:.1f} MB")
-
-
-@contextlib.contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Within it SIGTERM interrupts as Ctrl-C does, so that what was begun is cleared away."""
-
-    def stop(number: int, frame: object) -> None:
-        del frame
-        raise KeyboardInterrupt(number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

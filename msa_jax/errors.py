@@ -5,10 +5,12 @@ print it without a traceback; anything that is not one of these classes is our o
 its traceback.
 """
 
+import contextlib
 import difflib
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 
 class MsaJaxError(Exception):
@@ -62,3 +64,18 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
         print(f"error: {error}" if error.exit_code == 2 else error, file=sys.stderr)
         code = error.exit_code
     sys.exit(code or 0)
+
+
+@contextlib.contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Within it SIGTERM interrupts as Ctrl-C does, so that what was begun is cleared away."""
+
+    def stop(number: int, frame: object) -> None:
+        del frame
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,8 +1,12 @@
-"""Files that are written whole or not at all, and JSON files that others wrote."""
+"""Files and folders that are written whole or not at all, and JSON files that others wrote."""
 
+import contextlib
 import json
 import os
 import pathlib
+import secrets
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 from msa_jax.errors import DataError, RunError
@@ -26,6 +30,42 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
         raise RunError(
             f"cannot write {path}: {error.strerror}; make room, or take another --workdir."
         ) from error
+
+
+def check_new_folder(folder: pathlib.Path) -> None:
+    """Refuses a place where no new folder can be put.
+
+    Raises:
+      DataError: if something is there already, or there is no folder to put it in.
+    """
+    if not folder.parent.is_dir():
+        raise DataError(f"{folder.parent} is no folder; make it first.")
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise DataError(f"{folder} exists already and is kept as it is; remove it or name another folder.")
+
+
+@contextlib.contextmanager
+def new_folder(target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A hidden folder that becomes ``target`` at the end, or vanishes after an exception (also Ctrl-C)."""
+    made = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
+    try:
+        made.mkdir()
+        yield made
+        _sync(made)
+        made.rename(target)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    _sync(target.parent)
+
+
+def _sync(folder: pathlib.Path) -> None:
+    """Sees a folder's list of files onto the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:

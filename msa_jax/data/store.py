@@ -6,14 +6,12 @@
 :class:`~msa_jax.data.dataset.Split`. Nothing in it is pickled; ids and texts are fixed-width strings.
 """
 
-import contextlib
 import hashlib
 import io
 import json
 import os
 import pathlib
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -24,6 +22,7 @@ from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.spec import MODALITIES, SPLITS, DatasetSpec
 from msa_jax.data.stored import readable
 from msa_jax.errors import DataError
+from msa_jax.files import check_new_folder, new_folder
 
 MANIFEST = "manifest.json"
 SPEC = "spec.json"
@@ -54,7 +53,7 @@ def write(dataset: Dataset, folder: pathlib.Path, progress: Progress = lambda _:
     Raises:
       DataError: if ``folder`` is there already, cannot be written, or the disk is too small.
     """
-    check_target(folder)
+    check_new_folder(folder)
     files, needed = _files(dataset), size(dataset)
     try:
         free = shutil.disk_usage(folder.parent).free
@@ -62,7 +61,7 @@ def write(dataset: Dataset, folder: pathlib.Path, progress: Progress = lambda _:
             raise DataError(
                 f"{folder}: needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free there."
             )
-        with _new_folder(folder) as made:
+        with new_folder(folder) as made:
             sums = {name: _write_array(made / name, array, progress) for name, array in files.items()}
             sums[SPEC] = _write_text(made / SPEC, dataset.spec.to_json())
             manifest = {
@@ -79,18 +78,6 @@ def write(dataset: Dataset, folder: pathlib.Path, progress: Progress = lambda _:
 def size(dataset: Dataset) -> int:
     """Bytes of a data set's arrays."""
     return sum(array.nbytes for array in _files(dataset).values())
-
-
-def check_target(folder: pathlib.Path) -> None:
-    """Refuses a place where :func:`write` could not put a store.
-
-    Raises:
-      DataError: if something is there already, or there is no folder to put it in.
-    """
-    if not folder.parent.is_dir():
-        raise DataError(f"{folder.parent} is no folder; make it first.")
-    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise DataError(f"{folder} exists already and is kept as it is; remove it or name another folder.")
 
 
 def read(folder: pathlib.Path, verify: bool = False) -> Dataset:
@@ -222,21 +209,6 @@ def _read_split(folder: pathlib.Path, name: str, spec: DatasetSpec, files: dict[
     return split
 
 
-@contextlib.contextmanager
-def _new_folder(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A hidden folder that becomes ``target`` at the end, or vanishes."""
-    made = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
-    try:
-        made.mkdir()
-        yield made
-        _sync(made)
-        made.rename(target)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
-    _sync(target.parent)
-
-
 def _write_array(path: pathlib.Path, array: np.ndarray, progress: Progress) -> dict[str, Any]:
     """Writes one ``.npy`` file block by block and returns its line of the manifest."""
     header = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}
@@ -266,15 +238,6 @@ def _finish(file: BinaryIO, sha256: str) -> dict[str, Any]:
     file.flush()
     os.fsync(file.fileno())
     return {"bytes": file.tell(), "sha256": sha256}
-
-
-def _sync(folder: pathlib.Path) -> None:
-    """Sees a folder's list of files onto the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sha256(path: pathlib.Path, progress: Progress = lambda _: None) -> str:

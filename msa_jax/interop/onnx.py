@@ -1,0 +1,97 @@
+"""ONNX files, through jax2onnx: a program for onnxruntime.
+
+The program is traced to its end by JAX itself and only then converted, so that the converter's
+replacements of JAX's functions, which Flax's scans do not survive, meet nothing but primitives
+(see :mod:`msa_jax.interop.primitives`).
+"""
+
+import contextlib
+import logging
+import pathlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from msa_jax.errors import RunError
+from msa_jax.interop import primitives
+from msa_jax.interop.program import Arrays, Program, Runner
+from msa_jax.interop.stablehlo import symbolic_inputs
+
+FILE = "model.onnx"
+#: What jax2onnx 0.17 is tested with and onnxruntime 1.23 and newer run.
+OPSET = 23
+
+
+def require() -> tuple[Any, Any]:
+    """The modules jax2onnx and onnxruntime.
+
+    Raises:
+      RunError: if the extra is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import jax2onnx
+            import onnxruntime
+    except ImportError:
+        raise RunError("--format=onnx needs the extra: pip install 'msa_jax[onnx]'.") from None
+    return jax2onnx, onnxruntime
+
+
+def write(program: Program, folder: pathlib.Path) -> None:
+    """Writes ``model.onnx``; what jax2onnx cannot convert raises whatever it says."""
+    jax2onnx, _ = require()
+    inputs = symbolic_inputs(program)
+    names = sorted(inputs)
+    specs = [inputs[name] for name in names]
+    tasks: list[str] = []
+
+    def run(*arrays: jax.Array) -> list[jax.Array]:
+        answers = program.run(dict(zip(names, arrays, strict=True)))
+        tasks[:] = sorted(answers)
+        return [answers[task] for task in tasks]
+
+    traced = jax.make_jaxpr(jax.jit(run))(*specs)
+    with _quiet():
+        jax2onnx.to_onnx(
+            primitives.as_function(traced),
+            specs,
+            model_name="msa_jax",
+            opset=OPSET,
+            input_names=names,
+            output_names=tasks,
+            return_mode="file",
+            output_path=str(folder / FILE),
+        )
+
+
+def read(folder: pathlib.Path) -> Runner:
+    """What :func:`write` wrote, run by onnxruntime on the CPU, as a function of named arrays."""
+    _, onnxruntime = require()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors come as exceptions anyway
+    session = onnxruntime.InferenceSession(str(folder / FILE), options, providers=["CPUExecutionProvider"])
+    tasks = [output.name for output in session.get_outputs()]
+    wanted = {record.name for record in session.get_inputs()}
+
+    def run(inputs: Arrays) -> Arrays:
+        feed = {name: np.asarray(x) for name, x in inputs.items() if name in wanted}
+        return dict(zip(tasks, session.run(None, feed), strict=True))
+
+    return run
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Within it the converter's remarks on its own graph are not shown."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

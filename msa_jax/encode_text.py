@@ -1,6 +1,7 @@
 """Text features from transcripts: a BERT encoder's last hidden states, one for every token."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -117,7 +118,7 @@ def _with_text(
     )
 
 
-@jax.jit(static_argnames="settings")
+@functools.partial(jax.jit, static_argnames="settings")
 def _states(params: Any, tokens: jax.Array, settings: BertSettings) -> jax.Array:
     """tokens int [B, 3, T] to states [B, T, D], zeros at padding."""
     ids, mask, segments = jnp.moveaxis(tokens, 1, 0)

@@ -125,18 +125,18 @@ def alone(monkeypatch):
     return monkeypatch
 
 
+def three(*values):
+    """The variables that name the processes, those that are given."""
+    names = (processes.ADDRESS, processes.COUNT, processes.NUMBER)
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"JAX_NUM_PROCESSES": "2"}, "JAX_NUM_PROCESSES set, JAX_COORDINATOR_ADDRESS and JAX_PROCESS_ID not"),
-        (
-            {"JAX_COORDINATOR_ADDRESS": "host", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
-            "not HOST:PORT",
-        ),
-        (
-            {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"},
-            "counted from 0",
-        ),
+        (three(None, "2", None), "JAX_NUM_PROCESSES set, JAX_COORDINATOR_ADDRESS and JAX_PROCESS_ID not"),
+        (three("host", "2", "0"), "not HOST:PORT"),
+        (three("host:1", "2", "2"), "counted from 0"),
         ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2"}, "put srun before the command"),
         ({"TPU_WORKER_HOSTNAMES": "a,b"}, "TPU_WORKER_ID= is none of them"),
     ],

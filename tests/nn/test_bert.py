@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import functools
 from typing import Any
 
 import flax.traverse_util
@@ -34,7 +35,7 @@ def init(settings=SETTINGS, pooler=False):
 PARAMS = init()
 
 
-@jax.jit(static_argnames="settings")
+@functools.partial(jax.jit, static_argnames="settings")
 def apply(params, ids: Any = IDS, mask: Any = MASK, segments: Any = SEGMENTS, settings=SETTINGS) -> Any:
     return Bert(settings).apply({"params": params}, ids, mask, segments, train=False)
 

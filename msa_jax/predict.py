@@ -81,22 +81,22 @@ def answers(split: Split, predictions: Mapping[str, np.ndarray], edges: tuple[fl
 
     Args:
       split: N clips, for their ids.
-      predictions: per task scores [N], or logits [N, 3]; "M" is the clip's own.
+      predictions: per task float32 scores [N], or logits [N, 3]; "M" is the clip's own.
       edges: scores below the first are negative, above the second positive.
 
     Returns:
       Rows of "id", then "score", "class" and "score_T", ... for scores; "class", "probability_negative", ...
       and "class_T", ... for logits.
     """
-    final = np.asarray(predictions["M"], np.float64)
+    final = predictions["M"]
     columns: dict[str, Any] = {"id": split.ids.tolist()}
-    others = {task: np.asarray(y, np.float64) for task, y in predictions.items() if task != "M"}
+    others = {task: y for task, y in predictions.items() if task != "M"}
     if final.ndim == 1:
         classes = (final >= edges[0]).astype(int) + (final > edges[1])
         columns["score"], columns["class"] = final.tolist(), _names(classes, np.isfinite(final))
         columns |= {f"score_{task}": y.tolist() for task, y in others.items()}
     else:
-        powers = np.exp(final - final.max(axis=1, keepdims=True))
+        powers = np.exp(final - final.max(axis=1, keepdims=True), dtype=np.float64)
         shares = powers / powers.sum(axis=1, keepdims=True)
         columns["class"] = _names(final.argmax(axis=1), np.isfinite(final).all(axis=1))
         columns |= {

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
+from msa_jax.errors import DataError
 from msa_jax.models import objectives
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import n_outputs, read_inputs, read_settings, scores
@@ -62,8 +63,17 @@ class EfLstm(nn.Module):
 
     @nn.compact
     def __call__(self, batch: Batch, train: bool = False) -> Outputs:
-        """Scores a batch: "M" [B] (logits [B, C]); features "normed" [B, T, D] and "fusion"."""
+        """Scores a batch: "M" [B] (logits [B, C]); features "normed" [B, T, D] and "fusion".
+
+        Raises:
+          DataError: if clips are longer than the normalisation has positions.
+        """
         s = self.s
+        if (longest := batch.mask["text"].shape[1]) > self.steps:
+            raise DataError(
+                f"texts of {longest} steps are longer than the {self.steps} that EF-LSTM was trained on, which "
+                "normalises every position by itself; cut them."
+            )
         values, masks = read_inputs(batch, s.compat)
         for m, columns in self.columns:
             subnet = functools.partial(DenseSubnet, s.hidden)

@@ -71,8 +71,8 @@ class EfLstm(nn.Module):
         s = self.s
         if (longest := batch.mask["text"].shape[1]) > self.steps:
             raise DataError(
-                f"texts of {longest} steps are longer than the {self.steps} that EF-LSTM was trained on, which "
-                "normalises every position by itself; cut them."
+                f"texts of {longest} steps are longer than the {self.steps} that EF-LSTM was trained on; cut "
+                "them, since it normalises every position by itself."
             )
         values, masks = read_inputs(batch, s.compat)
         for m, columns in self.columns:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from msa_jax.errors import RunError
 from msa_jax.train.state import TrainState
@@ -160,6 +161,8 @@ class Checkpoints:
             target = self._damaged() / str(step)
             shutil.rmtree(target, ignore_errors=True)
             (self.folder / str(step)).rename(target)
+        if jax.process_count() > 1:  # none may look at the folder again before the step is gone
+            multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
         self._manager.close()
         self._manager = self._open()
 

@@ -84,7 +84,7 @@ class Lmf(nn.Module):
         """
         features = UnimodalFeatures(self.s, self.columns, name="unimodal")(batch, train)
         y, products = LowRankFusion(self.s.rank, self.n_outputs, name="fusion")(features)
-        features |= {"products": products, "fusion": products.reshape(len(products), -1)}
+        features |= {"products": products, "fusion": products.reshape(products.shape[0], -1)}
         return Outputs({"M": scores(y)}, features)
 
 

@@ -50,7 +50,7 @@ class Mlmf(nn.Module):
         features = UnimodalFeatures(s, self.columns, name="unimodal")(batch, train)
         predictions = multi_task.UnimodalHeads(s, self.n_outputs, name="heads")(features, train)
         y, products = LowRankFusion(s.rank, self.n_outputs, name="fusion")(features)
-        features |= {"products": products, "fusion": products.reshape(len(products), -1)}
+        features |= {"products": products, "fusion": products.reshape(products.shape[0], -1)}
         return Outputs({"M": scores(y), **predictions}, features)
 
 

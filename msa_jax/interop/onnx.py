@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import export
 
 from msa_jax.errors import RunError
 from msa_jax.interop import primitives
@@ -55,7 +56,7 @@ def write(program: Program, folder: pathlib.Path) -> None:
         return [answers[task] for task in tasks]
 
     traced = jax.make_jaxpr(jax.jit(run))(*specs)
-    with _quiet():
+    with _converting():
         jax2onnx.to_onnx(
             primitives.as_function(traced),
             specs,
@@ -85,13 +86,20 @@ def read(folder: pathlib.Path) -> Runner:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Within it the converter's remarks on its own graph are not shown."""
+def _converting() -> Iterator[None]:
+    """Within it the converter's remarks on its own graph are not shown.
+
+    It also copies sizes such as 4 * ceil(T / 4), which cannot be copied because the scope that they belong
+    to cannot; within it a scope's copy is the scope itself.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
+    scope: Any = export.SymbolicScope
+    scope.__deepcopy__ = lambda self, _: self
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        del scope.__deepcopy__
         logging.disable(before)

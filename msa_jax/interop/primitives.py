@@ -1,8 +1,8 @@
 """A traced program as primitives that jax2onnx converts right, with any number of clips and steps.
 
-jax2onnx 0.17 mistakes four things, each of which can be said otherwise: padding of a free dimension,
-products without a summed index, tables that are cut to a free number of rows, and functions with
-derivatives of their own. Scans are left as they are.
+jax2onnx 0.17 mistakes five things, each of which can be said otherwise: padding of a free dimension,
+products without a summed index, tables that are cut to a free number of rows, constants that are joined
+(they are computed here and now), and functions with derivatives of their own. Scans are left as they are.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,9 +41,19 @@ def _evaluate(jaxpr: core.Jaxpr, constants: Sequence[Any], arrays: Sequence[Any]
 
     for equation in jaxpr.eqns:
         values = [read(atom) for atom in equation.invars]
-        results = _apply(equation.primitive, values, equation.params)
+        if _is_constant(values, equation.outvars):
+            with jax.ensure_compile_time_eval():
+                results = _apply(equation.primitive, values, equation.params)
+        else:
+            results = _apply(equation.primitive, values, equation.params)
         known.update(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def _is_constant(values: Sequence[Any], results: Sequence[Any]) -> bool:
+    """Whether an equation can be computed now: it reads constants only and gives arrays of known size."""
+    known = all(isinstance(n, int) for result in results for n in getattr(result.aval, "shape", ()))
+    return known and not any(isinstance(value, jax.core.Tracer) for value in values)
 
 
 def _apply(primitive: Any, values: list[Any], params: dict[str, Any]) -> list[Any]:
@@ -54,11 +64,11 @@ def _apply(primitive: Any, values: list[Any], params: dict[str, Any]) -> list[An
     if primitive.name == "pad" and all(
         low >= 0 and high >= 0 and not gap for low, high, gap in params["padding_config"]
     ):
-        return [_pad(*values, params["padding_config"])]
+        return [_pad(values[0], values[1], params["padding_config"])]
     if primitive.name == "dot_general" and not params["dimension_numbers"][0][0]:
-        return [_outer(*values, params["dimension_numbers"][1])]
+        return [_outer(values[0], values[1], params["dimension_numbers"][1])]
     if primitive.name == "gather" and _cuts_rows(values[0], params):
-        return [_first_rows(*values, params["slice_sizes"][0])]
+        return [_first_rows(values[0], values[1], params["slice_sizes"][0])]
     results = primitive.bind(*values, **params)
     return list(results) if primitive.multiple_results else [results]
 

@@ -135,7 +135,8 @@ def build_optimizer(
     Args:
       train: the training block.
       steps_per_epoch: batches of an epoch.
-      compat: sum accumulated gradients as the MMSA toolkit does, instead of averaging them.
+      compat: sum accumulated gradients as the MMSA toolkit does, instead of averaging them, and clip
+        their values after every batch instead of once.
       frozen: patterns of paths of parameters that are not trained.
     """
     require_choice("train.optimizer", train.optimizer, OPTIMIZERS)
@@ -171,7 +172,18 @@ def build_optimizer(
     optimizer = optax.chain(*parts)
     if train.accumulate == 1:
         return optimizer
-    return optax.MultiSteps(optimizer, train.accumulate, use_grad_mean=not compat).gradient_transformation()
+    steps = optax.MultiSteps(optimizer, train.accumulate, use_grad_mean=not compat).gradient_transformation()
+    return _clip_growing_sum(steps, train.clip_value) if compat and train.clip_value else steps
+
+
+def _clip_growing_sum(steps: optax.GradientTransformation, limit: float) -> optax.GradientTransformation:
+    """Clips each value of the accumulated sum after every batch, as the MMSA toolkit does."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        kept = jax.tree.map(lambda u, s: jnp.clip(s + u, -limit, limit) - s, updates, state.acc_grads)
+        return steps.update(kept, state, params)
+
+    return optax.GradientTransformation(steps.init, update)
 
 
 def _weigh_decay(train: Config, frozen: tuple[str, ...]) -> optax.GradientTransformation | None:

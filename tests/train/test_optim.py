@@ -174,6 +174,15 @@ def test_groups_that_cannot_work_are_named(groups, words):
         one_update(groups=groups, weight_decay=0.1)
 
 
+def test_under_compat_the_growing_sum_is_clipped_after_every_batch():
+    gradients = [0.9, -0.5, 0.3, 0.1]  # 0.9 -> 0.4, -0.1; 0.3, 0.4 within +-0.4
+    out = updates(train_block(accumulate=2, clip_value=0.4), gradients, compat=True)
+    np.testing.assert_allclose(out[1::2], numpy_adam([-0.1, 0.4]), rtol=2e-5)
+    np.testing.assert_array_equal(out[::2], 0.0)
+    once = updates(train_block(accumulate=2, clip_value=0.4), gradients)
+    np.testing.assert_allclose(once[1::2], numpy_adam([0.2, 0.2]), rtol=2e-5)
+
+
 def test_a_group_warms_up_by_itself():
     groups = {"slow": {"paths": "a/*", "learning_rate": 0.02, "warmup_epochs": 1.0}}
     train = train_block(groups=groups)

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from parity_errors import Errors
-from parity_outputs import OUTPUTS
 
 from msa_jax.models import label_generation
 from msa_jax.models.label_generation import FEATURES, Memory
@@ -34,14 +33,14 @@ def memory_of_loss(arrays: Arrays, block: Any) -> Memory:
 
 
 def compare(run: Any, arrays: Arrays, errors: Errors) -> None:
-    """Compares the update of labels, features and centres, and the outputs on aligned data.
+    """Compares the update of labels, features and centres.
 
     Args:
-      run: with the attributes model, variables, objective, batch and block; batch.index is in/index.
+      run: a parity_models.Run; batch.index is in/index.
       arrays: the golden file's.
       errors: collects the differences.
     """
-    outputs = run.model.apply(run.variables, run.batch, train=False)
+    outputs = run.predict(run.variables, run.batch)
     made = run.objective.memory({"M": arrays["in/all_labels"]}, 1)
     for task, name in FEATURES.items():
         errors.compare(f"epoch2/before/label/{name}", made.labels[task])
@@ -56,8 +55,6 @@ def compare(run: Any, arrays: Arrays, errors: Errors) -> None:
         _compare_tables(f"epoch{epoch}/after", memory, errors)
         for task in FEATURES:
             errors.compare(f"epoch{epoch}/new_label_batch/{task}", memory.labels[task][run.batch.index])
-    if "out/aligned_M" in arrays:
-        _compare_aligned(run, arrays, errors)
 
 
 def _rule(block: Any) -> label_generation.Rule:
@@ -71,17 +68,3 @@ def _compare_tables(folder: str, memory: Memory, errors: Errors) -> None:
         errors.compare(f"{folder}/feature/{name}", memory.features[task])
         for row, kind in enumerate(("pos", "neg")):
             errors.compare(f"{folder}/center_{kind}/{name}", centres[task][row])
-
-
-def _compare_aligned(run: Any, arrays: Arrays, errors: Errors) -> None:
-    """On aligned data the text's lengths are those of audio and vision."""
-    lengths = run.batch.mask["text"].sum(axis=1)
-    steps = {m: x.shape[1] for m, x in run.batch.values.items()}
-    mask = {m: jnp.arange(t)[None] < lengths[:, None] for m, t in steps.items()}
-    outputs = run.model.apply(run.variables, run.batch.replace(mask=mask), train=False)
-    for key in [k for k in arrays if k.startswith("out/aligned_")]:
-        name = key.removeprefix("out/aligned_")
-        if name in outputs.predictions:
-            errors.compare(key, outputs.predictions[name][:, None])
-        else:
-            errors.compare(key, OUTPUTS[run.block.name][name](outputs.features))

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import parity_models
 from parity_errors import Errors
-from parity_outputs import OUTPUTS
 from parity_weights import compare_gradient
 
 from msa_jax.interop import mmsa
@@ -30,20 +29,19 @@ def memory_of_loss(arrays: Arrays, block: Any) -> Any:
 
 
 def compare(run: Any, arrays: Arrays, errors: Errors) -> None:
-    """Compares samples, what remembering makes of the batch before, both passes, and aligned outputs."""
+    """Compares samples, what remembering makes of the batch before, and both passes."""
     before = {f"before/{k.removeprefix('in/mem_')}": x for k, x in arrays.items() if k.startswith("in/mem_")}
     memory = run.objective.memory({}, 10)
     for folder, batch in (
         ("memory", parity_models.batch_of(before, run.block, "before")),
         ("batch_samples", run.batch),
     ):
-        outputs = run.model.apply(run.variables, batch, train=False)
+        outputs = run.predict(run.variables, batch)
         if folder == "batch_samples":
             _compare_losses(run, outputs, memory, arrays, errors)
         _compare_samples(folder, outputs, batch, errors)
         memory = jax.jit(run.objective.remember)(outputs, batch, memory)
     _compare_first_pass(run, errors)
-    _compare_aligned(run, arrays, errors)
 
 
 def _compare_losses(run: Any, outputs: Any, memory: Any, arrays: Arrays, errors: Errors) -> None:
@@ -79,17 +77,3 @@ def _compare_first_pass(run: Any, errors: Errors) -> None:
     errors.compare("stage1/loss", loss)
     peer = mmsa.peer_model(run.block.name)
     compare_gradient(peer.entries(run.block), errors, gradient, "stage1/grad/", peer=peer)
-
-
-def _compare_aligned(run: Any, arrays: Arrays, errors: Errors) -> None:
-    """On aligned data the text's lengths are those of audio and vision."""
-    lengths = run.batch.mask["text"].sum(axis=1)
-    steps = {m: x.shape[1] for m, x in run.batch.values.items()}
-    mask = {m: jnp.arange(t)[None] < lengths[:, None] for m, t in steps.items()}
-    outputs = run.model.apply(run.variables, run.batch.replace(mask=mask), train=False)
-    for key in [k for k in arrays if k.startswith("out/aligned_")]:
-        name = key.removeprefix("out/aligned_")
-        if name in outputs.predictions:
-            errors.compare(key, outputs.predictions[name][:, None])
-        else:
-            errors.compare(key, OUTPUTS[run.block.name][name](outputs.features))

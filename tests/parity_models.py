@@ -30,9 +30,10 @@ EXTRAS: dict[str, ModuleType] = {"self_mm": parity_labels, "tetfn": parity_label
 
 
 class Run(NamedTuple):
-    """A golden file's model, ready to run."""
+    """A golden file's model, ready to run; ``predict(variables, batch)`` gives its outputs."""
 
     model: Any
+    predict: Any
     variables: Any
     objective: Any
     batch: Batch
@@ -123,15 +124,29 @@ def compare(arrays: dict[str, np.ndarray], meta: dict[str, Any], errors: Errors)
     memory = extra.memory_of_loss(arrays, block) if extra else ()
     run = functools.partial(_run, model, objective, memory, batch)
     _compare_mode(arrays, errors, "", functools.partial(run, False), variables, block)
+    predict = jax.jit(functools.partial(_predict, model))
     if extra:
-        extra.compare(Run(model, variables, objective, batch, block), arrays, errors)
+        extra.compare(Run(model, predict, variables, objective, batch, block), arrays, errors)
+    if "out/aligned_M" in arrays:
+        _compare_outputs(arrays, errors, "out/aligned_", predict(variables, aligned(batch)), block)
     if "train/loss" in arrays:
         after = _compare_mode(arrays, errors, "train/", functools.partial(run, True), variables, block)
         _compare_statistics(arrays, errors, after, block)
     if "in1/audio" in arrays:
         one = batch_of(arrays, block, "in1")
-        outputs = model.apply(variables, one, train=False)
-        _compare_outputs(arrays, errors, "out1/", outputs, block)
+        _compare_outputs(arrays, errors, "out1/", predict(variables, one), block)
+
+
+def aligned(batch: Batch) -> Batch:
+    """The batch as it is on aligned data, where the text's lengths are those of audio and vision."""
+    lengths = batch.mask["text"].sum(axis=1)
+    steps = {m: x.shape[1] for m, x in batch.values.items()}
+    return batch.replace(mask={m: jnp.arange(t)[None] < lengths[:, None] for m, t in steps.items()})
+
+
+def _predict(model, variables, batch):
+    with jax.default_matmul_precision("highest"):
+        return model.apply(variables, batch, train=False)
 
 
 def _run(model, objective, memory, batch, train, params, statistics):
@@ -158,7 +173,8 @@ def _compare_mode(arrays, errors: Errors, folder: str, run, variables, block) ->
 
 
 def _compare_outputs(arrays, errors: Errors, folder: str, outputs, block) -> None:
-    for key in [k for k in arrays if k.startswith(folder) and "/aligned_" not in k]:
+    others = "/aligned_" not in folder
+    for key in [k for k in arrays if k.startswith(folder) and not (others and "/aligned_" in k)]:
         name = key.removeprefix(folder)
         if name in outputs.predictions:
             y = outputs.predictions[name]

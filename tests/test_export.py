@@ -14,7 +14,7 @@ import random_run
 import msa_jax
 from msa_jax import export
 from msa_jax.errors import MsaJaxError, RunError
-from msa_jax.interop import checking, exports, program, stablehlo
+from msa_jax.interop import checking, exports, onnx, program, stablehlo
 
 #: Runs a script in a Python in which our package and Flax cannot be imported.
 ALONE = """
@@ -166,3 +166,28 @@ def test_mistakes_are_one_sentence(runs, tmp_path):
     with pytest.raises(MsaJaxError, match="exists already"):
         export.main(arguments("orbax", tmp_path / "out", runs()))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_onnx_takes_the_nearest_form_that_works(runs, tmp_path, monkeypatch, capsys):
+    """With a stand-in for the converter, which can do nothing but fixed steps."""
+
+    def write(made, folder):
+        if made.steps["text"] == "text_steps":
+            raise NotImplementedError("a free number of steps")
+        stablehlo.write(made, folder)
+
+    for name, function in (("require", lambda: None), ("write", write), ("read", stablehlo.read)):
+        monkeypatch.setattr(onnx, name, function)
+    export.main(arguments("onnx", tmp_path / "out", runs()))
+    assert "a free number of steps" in capsys.readouterr().out
+    spec = json.loads((tmp_path / "out" / "spec.json").read_text())
+    assert spec["inputs"][0]["shape"] == ["batch", 9, 768]
+    assert "the number of steps is fixed" in spec["note"]
+    assert "a free number of steps" in (tmp_path / "out" / "MODEL_CARD.md").read_text()
+
+
+def test_onnx_without_its_extra_says_what_to_install(runs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    with pytest.raises(RunError, match=r"pip install 'msa_jax\[onnx\]'"):
+        export.main(arguments("onnx", tmp_path / "out", runs()))
+    assert list(tmp_path.iterdir()) == []

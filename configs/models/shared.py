@@ -62,9 +62,7 @@ def tuned(name: str, dataset: str) -> Config:
     return model
 
 
-def encoder_groups(
-    learning_rate: float, weight_decay: float, warmup_epochs: float = 0.0
-) -> dict[str, dict]:
+def encoder_groups(learning_rate: float, weight_decay: float, warmup_epochs: float = 0.0) -> dict[str, dict]:
     """Optimiser groups: the encoder's matrices, and its biases and norms, which do not decay."""
     paths = {"encoder": "text_encoder/*", "encoder_no_decay": "text_encoder/*bias, text_encoder/*norm/*"}
     decays = {"encoder": weight_decay, "encoder_no_decay": 0.0}

@@ -11,10 +11,13 @@ import random_run
 from safetensors.numpy import load_file
 
 from msa_jax import models
-from msa_jax.interop import checking, program, safetensors, stablehlo
+from msa_jax.errors import RunError
+from msa_jax.interop import checking, onnx, program, safetensors, stablehlo
 
 #: One model per way of reading (means, sequences, in step, tokens); another padding is compiled again.
 ALONE = ("lf_dnn", "mfn", "mult", "self_mm")
+#: What jax2onnx 0.17.1 converts with a fixed number of steps only.
+FIXED = ()
 #: Depth that exports no differently, but costs minutes to compile.
 SHALLOW = {"ufen_mtfn": ("model.n_layers=2",), "mult": ("model.n_layers=1",)}
 ALL = pytest.mark.parametrize("name", models.MODELS)
@@ -79,3 +82,16 @@ def test_safetensors_keep_every_bit(runs, name, tmp_path):
         assert (a.dtype, a.tobytes()) == (np.asarray(b).dtype, np.asarray(b).tobytes())
     flat = flax.traverse_util.flatten_dict(expected, sep="/")
     assert set(load_file(tmp_path / safetensors.FILE)) == set(flat)
+
+
+@ALL
+def test_onnx_predicts_the_same_for_any_number_of_clips_and_steps(runs, name, tmp_path):
+    try:
+        onnx.require()
+    except RunError as error:
+        pytest.skip(str(error))
+    run = runs(name)
+    made = program.build([run])
+    made = made.fixed() if name in FIXED else made
+    onnx.write(made, tmp_path)
+    assert_same(run, checking.scorer(made, onnx.read(tmp_path)), alone=True)

@@ -81,9 +81,9 @@ def test_spec_and_card_say_what_went_in(runs, tmp_path):
     trained = msa_jax.load(runs())
     scaling = spec["preprocessing"]
     assert (scaling["feature_norm"], scaling["reduction"]) == ("zscore_train", "mean")
-    np.testing.assert_array_equal(
-        np.float32(scaling["mean"]["audio"]), np.float32(trained.model_spec.modalities["audio"].mean)
-    )
+    for constant in ("mean", "std"):
+        expected = np.asarray(getattr(trained.model_spec.modalities["audio"], constant), np.float32)
+        np.testing.assert_array_equal(np.asarray(scaling[constant]["audio"], np.float32), expected)
     assert scaling["groups"]["audio"]
     assert [r["name"] for r in spec["inputs"]] == ["text", "text_mask", "audio", "vision"]
     assert spec["inputs"][0]["shape"] == ["batch", "text_steps", 768]

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 from jax.extend import core
 
 #: Names of primitives that only call another program, and where they keep it.
@@ -53,7 +54,7 @@ def _evaluate(jaxpr: core.Jaxpr, constants: Sequence[Any], arrays: Sequence[Any]
 def _is_constant(values: Sequence[Any], results: Sequence[Any]) -> bool:
     """Whether an equation can be computed now: it reads constants only and gives arrays of known size."""
     known = all(isinstance(n, int) for result in results for n in getattr(result.aval, "shape", ()))
-    return known and not any(isinstance(value, jax.core.Tracer) for value in values)
+    return known and not any(isinstance(value, Tracer) for value in values)
 
 
 def _apply(primitive: Any, values: list[Any], params: dict[str, Any]) -> list[Any]:

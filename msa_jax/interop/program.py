@@ -63,6 +63,11 @@ class Program:
     steps: Mapping[str, int | str]
     limits: Mapping[str, int]
 
+    @property
+    def in_step(self) -> bool:
+        """Whether audio and vision were aligned to the text, so that one mask holds for all three."""
+        return self.members[0].config.data.reduce in ("align", "mean_align")
+
     def run(self, inputs: Arrays) -> Arrays:
         """Predictions by task, [B] or logits [B, C]; to be traced."""
         found = [_predict(member, self._batch(inputs)) for member in self.members]
@@ -84,8 +89,7 @@ class Program:
         for m in MODALITIES:
             lengths = np.asarray(split.lengths[m])[rows]
             wanted = self.steps[m]
-            longest = split.lengths["text"][rows].max() if wanted == self.steps["text"] else lengths.max()
-            steps = wanted if isinstance(wanted, int) else max(1, int(longest))
+            steps = wanted if isinstance(wanted, int) else max(1, int(lengths.max()))
             arrays[m] = _cut(np.asarray(split.values[m][rows], np.float32), steps, axis=1)
             arrays[f"{m}_mask"] = np.arange(steps)[None, :] < lengths[:, None]
             if m == "text" and split.tokens is not None:
@@ -100,8 +104,8 @@ class Program:
         for m in MODALITIES:
             width = spec.modalities[m].width
             values[m] = inputs.get(m, jnp.zeros((*text_mask.shape, width), jnp.float32))
-            alike = text_mask if self.steps[m] == self.steps["text"] else jnp.ones(values[m].shape[:2], bool)
-            masks[m] = inputs.get(f"{m}_mask", alike)
+            given = text_mask if self.in_step else jnp.ones(values[m].shape[:2], bool)
+            masks[m] = inputs.get(f"{m}_mask", given)
         tokens = None
         if "token_ids" in inputs:
             ids = inputs["token_ids"]
@@ -143,9 +147,8 @@ def build(runs: Sequence[Trained]) -> Program:
 def _program(
     members: tuple[Trained, ...], steps: Mapping[str, int | str], limits: Mapping[str, int], rows: int | str
 ) -> Program:
-    first = members[0]
-    shared = first.config.data.reduce in ("align", "mean_align")
-    inputs = []
+    first, inputs = members[0], []
+    shared = Program(members, (), {}, {}).in_step
     for m in MODALITIES:
         width = first.model_spec.modalities[m].width
         if m == "text" and pretrained.is_tuned(first.config.model):

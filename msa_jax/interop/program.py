@@ -214,7 +214,8 @@ def clean(preprocess: Preprocess, name: str, values: jax.Array, mask: jax.Array)
 
 def _filled(x: jax.Array, multiple: int) -> jax.Array:
     """x [B, T, ...] with zeros (false) behind, up to a multiple of so many steps."""
-    steps = -(-x.shape[1] // multiple) * multiple
+    # Not -(-T // n): ONNX divides towards zero.
+    steps = (x.shape[1] + multiple - 1) // multiple * multiple
     more = jnp.zeros((x.shape[0], multiple - 1, *x.shape[2:]), x.dtype)
     return jax.lax.slice_in_dim(jnp.concatenate([x, more], axis=1), 0, steps, axis=1)
 

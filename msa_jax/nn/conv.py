@@ -109,7 +109,7 @@ def upsample(
       offset: the fine step on which coarse step 0 is centred.
       method: "linear" (between the two neighbours) or "nearest" (ties to the later one).
     """
-    groups = -(-length // scale)
+    groups = (length + scale - 1) // scale
     positions = [(step - offset) / scale for step in range(scale)]
     if method == "nearest":
         positions = [math.floor(p + 0.5) for p in positions]

@@ -67,6 +67,27 @@ def write(program: Program, folder: pathlib.Path) -> None:
             return_mode="file",
             output_path=str(folder / FILE),
         )
+    _forget_sizes(folder / FILE)
+
+
+def _forget_sizes(path: pathlib.Path) -> None:
+    """Removes what the file says of the sizes of intermediate arrays.
+
+    jax2onnx gives different sizes the same name ("dynamic_1"), by which onnxruntime would share memory among
+    arrays that do not fit each other. It finds the sizes by itself.
+    """
+    import onnx
+
+    def forget(graph: Any) -> None:
+        del graph.value_info[:]
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    forget(attribute.g)
+
+    model = onnx.load(str(path), load_external_data=False)
+    forget(model.graph)
+    onnx.save(model, str(path))
 
 
 def read(folder: pathlib.Path) -> Runner:

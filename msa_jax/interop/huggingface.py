@@ -146,7 +146,7 @@ def _shapes(settings: BertSettings, entries: Mapping[str, Entry]) -> dict[str, t
     ours: Any = jax.eval_shape(
         lambda ids, mask: model.init(jax.random.key(0), ids, mask, ids, train=False), tokens, mask
     )
-    flat = flax.traverse_util.flatten_dict(ours, sep="/")
+    flat: dict[str, Any] = flax.traverse_util.flatten_dict(ours, sep="/")  # type: ignore[assignment]
     # Every change of layout here is its own reverse: none, or a transposition.
     return {name: e.convert(np.broadcast_to(0, flat[e.ours].shape)).shape for name, e in entries.items()}
 

@@ -54,7 +54,7 @@ def _evaluate(jaxpr: core.Jaxpr, constants: Sequence[Any], arrays: Sequence[Any]
 def _is_constant(values: Sequence[Any], results: Sequence[Any]) -> bool:
     """Whether an equation can be computed now: it reads constants only and gives arrays of known size."""
     known = all(isinstance(n, int) for result in results for n in getattr(result.aval, "shape", ()))
-    return known and not any(isinstance(value, Tracer) for value in values)
+    return known and bool(values) and not any(isinstance(value, Tracer) for value in values)
 
 
 def _apply(primitive: Any, values: list[Any], params: dict[str, Any]) -> list[Any]:

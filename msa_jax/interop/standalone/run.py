@@ -31,7 +31,11 @@ def load_model():
         return lambda inputs: {task: np.asarray(y) for task, y in call(inputs).items()}
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(FOLDER / "model.onnx"), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors come as exceptions anyway
+    session = onnxruntime.InferenceSession(
+        str(FOLDER / "model.onnx"), options, providers=["CPUExecutionProvider"]
+    )
     tasks = [output.name for output in session.get_outputs()]
     wanted = {record.name for record in session.get_inputs()}
 

@@ -6,6 +6,7 @@ replacements of JAX's functions, which Flax's scans do not survive, meet nothing
 """
 
 import contextlib
+import importlib
 import logging
 import pathlib
 import warnings
@@ -76,7 +77,7 @@ def _forget_sizes(path: pathlib.Path) -> None:
     jax2onnx gives different sizes the same name ("dynamic_1"), by which onnxruntime would share memory among
     arrays that do not fit each other. It finds the sizes by itself.
     """
-    import onnx
+    onnx: Any = importlib.import_module("onnx")  # the package, not this file
 
     def forget(graph: Any) -> None:
         del graph.value_info[:]

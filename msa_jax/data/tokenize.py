@@ -113,7 +113,7 @@ def _vocabulary(folder: pathlib.Path, stored: dict[str, Any]) -> dict[str, int]:
     return vocabulary
 
 
-def _rules(folder: pathlib.Path, stored: dict[str, Any]) -> dict[str, bool | None]:
+def _rules(folder: pathlib.Path, stored: dict[str, Any]) -> dict[str, Any]:
     """How texts are normalised."""
     path, normalizer = folder / TOKENIZER_CONFIG, stored.get("normalizer")
     config = read_json(path, _ADVICE) if path.exists() else {}

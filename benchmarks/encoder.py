@@ -38,7 +38,7 @@ def texts(settings: BertSettings, batch: int, tokens: int, mean: int) -> tuple[j
     return jnp.asarray(np.where(mask, ids, 0), jnp.int32), jnp.asarray(mask)
 
 
-@jax.jit(static_argnames="settings")
+@functools.partial(jax.jit, static_argnames="settings")
 def start(settings: BertSettings, ids: jax.Array) -> Any:
     """Fresh parameters with Adam's state."""
     params: Any = Bert(settings).init(jax.random.key(0), ids, ids > 0, jnp.zeros_like(ids), train=False)

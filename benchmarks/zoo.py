@@ -3,7 +3,8 @@
     python benchmarks/zoo.py --json
 
 512 generated clips of (50, 768), (375, 5), (500, 20) steps and columns, once with every clip at full
-length, once with lengths spread as those of CH-SIMS are. Each measurement is a process of its own,
+length, once with lengths spread as those of CH-SIMS are. Models that train a text encoder along have one
+of two layers, 768 wide, with untrained weights. Each measurement is a process of its own,
 so that its peak memory is its own. The MMSA toolkit's rates on two cores (512 clips at full length,
 its own settings, samples/s) stand beside ours.
 """
@@ -23,6 +24,7 @@ from msa_jax import models
 from msa_jax.data import synthetic
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.errors import run_command
+from msa_jax.train import pretrained
 
 LENGTHS = {"text": 50, "audio": 375, "vision": 500}
 WIDTHS = {"text": 768, "audio": 5, "vision": 20}
@@ -35,26 +37,37 @@ PEER = {
     "mfn": (102, 116, None),
     "graph_mfn": (18, 38, None),
     "mult": (0.9, 0.9, 8800),
+    "self_mm": (10, 13, None),
 }
+VOCABULARY = 30522
 
 
 def clips(full: bool) -> Dataset:
-    """Generated clips of MOSI's shapes."""
+    """Generated clips of MOSI's shapes, with made-up tokens."""
     dataset = synthetic.generate(0, COUNTS, WIDTHS, LENGTHS)
-    if not full:
-        return dataset
+    rng = np.random.default_rng(0)
 
-    def filled(split: Split) -> Split:
-        lengths = {m: np.full(len(split), steps, np.int32) for m, steps in LENGTHS.items()}
-        return dataclasses.replace(split, lengths=lengths)
+    def made(split: Split) -> Split:
+        lengths = dict(split.lengths)
+        if full:
+            lengths = {m: np.full(len(split), steps, np.int32) for m, steps in LENGTHS.items()}
+        mask = np.arange(LENGTHS["text"]) < lengths["text"][:, None]
+        ids = np.where(mask, rng.integers(1, VOCABULARY, mask.shape), 0)
+        tokens = np.stack([ids, mask, np.zeros_like(ids)], axis=1).astype(np.int32)
+        return dataclasses.replace(split, lengths=lengths, tokens=tokens)
 
-    return dataclasses.replace(dataset, splits={name: filled(s) for name, s in dataset.splits.items()})
+    spec = dataclasses.replace(dataset.spec, has_tokens=True)
+    splits = {name: made(split) for name, split in dataset.splits.items()}
+    return dataclasses.replace(dataset, spec=spec, splits=splits)
 
 
 def measure_one(model: str, full: bool, epochs: int) -> dict[str, Any]:
     """The figures of one model."""
     overrides = ["train.accumulate=1"]  # gradients of every batch, whatever is done with them
     config = configuration.load(f"configs/mosi.py:{model}", overrides)
+    if pretrained.is_tuned(config.model):
+        overrides += ["model.encoder.folder=random", "model.encoder.n_layers=2"]
+        config = configuration.load(f"configs/mosi.py:{model}", overrides)
     return train_throughput.measure(config, clips(full), epochs)
 
 

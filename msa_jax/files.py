@@ -32,21 +32,30 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
         ) from error
 
 
-def check_new_folder(folder: pathlib.Path) -> None:
+def check_new_folder(folder: pathlib.Path) -> pathlib.Path:
     """Refuses a place where no new folder can be put.
 
+    Returns:
+      The nearest folder around it that is there.
+
     Raises:
-      DataError: if something is there already, or there is no folder to put it in.
+      DataError: if something is there already, or a file stands where a folder around it should be.
     """
-    if not folder.parent.is_dir():
-        raise DataError(f"{folder.parent} is no folder; make it first.")
+    above = next(path for path in folder.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise DataError(f"{above} is a file, so {folder} cannot be made in it; name another folder.")
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise DataError(f"{folder} exists already and is kept as it is; remove it or name another folder.")
+    return above
 
 
 @contextlib.contextmanager
 def new_folder(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A hidden folder that becomes ``target`` at the end, or vanishes after an exception (also Ctrl-C)."""
+    """A hidden folder that becomes ``target`` at the end, or vanishes after an exception (also Ctrl-C).
+
+    Folders around it are made where they are not there.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
     made = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
     try:
         made.mkdir()

@@ -53,10 +53,10 @@ def write(dataset: Dataset, folder: pathlib.Path, progress: Progress = lambda _:
     Raises:
       DataError: if ``folder`` is there already, cannot be written, or the disk is too small.
     """
-    check_new_folder(folder)
+    above = check_new_folder(folder)
     files, needed = _files(dataset), size(dataset)
     try:
-        free = shutil.disk_usage(folder.parent).free
+        free = shutil.disk_usage(above).free
         if free < needed:
             raise DataError(
                 f"{folder}: needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free there."

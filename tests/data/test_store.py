@@ -128,8 +128,13 @@ def test_nothing_is_overwritten(dataset, folder, tmp_path):
             store.write(dataset, target)
     assert (folder / store.MANIFEST).stat() == before
     assert (tmp_path / "file").read_text() == "precious"
-    with pytest.raises(DataError, match="is no folder; make it first"):
-        store.write(dataset, tmp_path / "absent" / "store")
+    with pytest.raises(DataError, match=r"is a file, so .* cannot be made"):
+        store.write(dataset, tmp_path / "file" / "store")
+
+
+def test_folders_around_a_new_store_are_made(dataset, tmp_path):
+    store.write(dataset, tmp_path / "not" / "yet" / "store")
+    assert store.read(tmp_path / "not" / "yet" / "store").spec == dataset.spec
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from msa_jax.config import Config, require_choice
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, UNIMODAL_TASKS, DatasetSpec
 from msa_jax.errors import ConfigError
-from msa_jax.models.objectives import Objective
+from msa_jax.models.objectives import Objective, squared_error
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.text import TextSource, TextStates, text_source
 from msa_jax.nn.attention import MultiHeadAttention
@@ -391,12 +391,10 @@ def objective(model: Config, spec: DatasetSpec) -> Objective:
             factors["fusion"] = s.fusion_loss_weight
 
     def loss_of(outputs: Outputs, batch: Batch, _memory: Any) -> tuple[jax.Array, dict]:
-        total = jnp.maximum(jnp.sum(batch.weight), 1)
         parts = {}
         for task in factors:
-            target = batch.labels[task if own and task in s.loss_tasks else "M"]
-            error = outputs.predictions[task].astype(jnp.float32) - target
-            parts[task] = jnp.sum(batch.weight * error**2) / total
+            target = "M" if not own or task not in s.loss_tasks else task
+            parts[task] = squared_error(outputs.predictions[task], batch, target)
         return sum(factors[task] * part for task, part in parts.items()), parts  # type: ignore[return-value]
 
     return Objective(loss_of)

@@ -20,9 +20,10 @@ from msa_jax.errors import Interrupted, RunError
 from msa_jax.reports import page, targets
 from msa_jax.train import pretrained, processes
 from msa_jax.train import setup as building
+from msa_jax.train.accumulate import drop_accumulated
 from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, with_best
 from msa_jax.train.display import Display
-from msa_jax.train.optim import build_schedule, drop_accumulated
+from msa_jax.train.optim import build_schedule
 from msa_jax.train.run_folder import RunFolder
 from msa_jax.train.setup import Setup
 from msa_jax.train.state import TrainState, count_parameters

@@ -13,6 +13,7 @@ import optax
 from msa_jax.config import Config, require_choice
 from msa_jax.errors import ConfigError
 from msa_jax.models.objectives import Prelude
+from msa_jax.train.accumulate import accumulate
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "plateau")
@@ -172,18 +173,9 @@ def build_optimizer(
     optimizer = optax.chain(*parts)
     if train.accumulate == 1:
         return optimizer
-    steps = optax.MultiSteps(optimizer, train.accumulate, use_grad_mean=not compat).gradient_transformation()
-    return _clip_growing_sum(steps, train.clip_value) if compat and train.clip_value else steps
-
-
-def _clip_growing_sum(steps: optax.GradientTransformation, limit: float) -> optax.GradientTransformation:
-    """Clips each value of the accumulated sum after every batch, as the MMSA toolkit does."""
-
-    def update(updates: Any, state: Any, params: Any = None) -> Any:
-        kept = jax.tree.map(lambda u, s: jnp.clip(s + u, -limit, limit) - s, updates, state.acc_grads)
-        return steps.update(kept, state, params)
-
-    return optax.GradientTransformation(steps.init, update)
+    # The MMSA toolkit clips what it has gathered after every batch (and the sum once more).
+    limit = train.clip_value if compat else 0.0
+    return accumulate(optimizer, train.accumulate, mean=not compat, limit=limit)
 
 
 def _weigh_decay(train: Config, frozen: tuple[str, ...]) -> optax.GradientTransformation | None:
@@ -255,15 +247,3 @@ def prelude_state(prelude: Prelude | None, params: Any) -> Any:
         return ()
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     return build_prelude(prelude).init(matching(flat, prelude.paths))
-
-
-def drop_accumulated(opt_state: optax.OptState) -> optax.OptState:
-    """Forgets gradients that wait for an update, as the MMSA toolkit does at the end of an epoch."""
-
-    def drop(node: Any) -> Any:
-        if not isinstance(node, optax.MultiStepsState):
-            return node
-        waiting = jax.tree.map(jnp.zeros_like, node.acc_grads)
-        return node._replace(mini_step=jnp.zeros_like(node.mini_step), acc_grads=waiting)
-
-    return jax.tree.map(drop, opt_state, is_leaf=lambda x: isinstance(x, optax.MultiStepsState))

@@ -7,11 +7,11 @@ import pytest
 
 from msa_jax.config import load
 from msa_jax.errors import ConfigError
+from msa_jax.train.accumulate import drop_accumulated
 from msa_jax.train.optim import (
     build_optimizer,
     build_schedule,
     describe_groups,
-    drop_accumulated,
     group_names,
 )
 

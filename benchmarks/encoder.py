@@ -24,7 +24,6 @@ from train_throughput import matmul_peak
 from msa_jax.errors import run_command
 from msa_jax.macs import count_macs
 from msa_jax.nn.bert import Bert, BertSettings
-from msa_jax.train import allocator
 
 OPTIMISER = optax.adam(5e-5)
 
@@ -129,7 +128,6 @@ def main(argv: list[str]) -> None:
         attention_dropout=0.1,
         remat=options.remat,
     )
-    allocator.keep_freed_memory()  # as msa_jax.main does
     figures = measure(settings, options)
     if options.json:
         json.dump(figures, sys.stdout, indent=1)

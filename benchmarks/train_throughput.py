@@ -25,7 +25,6 @@ from msa_jax.data.dataset import Dataset  # noqa: E402
 from msa_jax.data.load import load_dataset  # noqa: E402
 from msa_jax.errors import run_command  # noqa: E402
 from msa_jax.macs import count_macs  # noqa: E402
-from msa_jax.train import allocator  # noqa: E402
 from msa_jax.train import setup as building  # noqa: E402
 from msa_jax.train.step import train_step  # noqa: E402
 
@@ -129,7 +128,6 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--epochs", type=int, default=3, help="epochs at steady state")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments, config = configuration.parse_command(parser, argv)
-    allocator.keep_freed_memory()  # as msa_jax.main does
     figures = measure(config, load_dataset(config.data), arguments.epochs)
     if arguments.json:
         json.dump(figures, sys.stdout, indent=1)

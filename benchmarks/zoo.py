@@ -24,7 +24,7 @@ from msa_jax import models
 from msa_jax.data import synthetic
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.errors import run_command
-from msa_jax.train import allocator, pretrained
+from msa_jax.train import pretrained
 
 LENGTHS = {"text": 50, "audio": 375, "vision": 500}
 WIDTHS = {"text": 768, "audio": 5, "vision": 20}
@@ -109,7 +109,6 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="print the whole report as one JSON object")
     arguments = parser.parse_args(argv)
     if arguments.one:
-        allocator.keep_freed_memory()
         json.dump(measure_one(arguments.one, arguments.lengths == "full", arguments.epochs), sys.stdout)
         return
     report = measure_all(arguments.models.split(","), arguments.epochs)

@@ -25,9 +25,8 @@ def main(argv: list[str]) -> None:
     )
     arguments, config = configuration.parse_command(parser, argv)
     # Here, not at the top: --help and misspelt keys need not wait for JAX to start.
-    from msa_jax.train import allocator, loop, processes, setup
+    from msa_jax.train import loop, processes, setup
 
-    allocator.keep_freed_memory()
     if arguments.distributed:
         processes.join()
     setup.use_compile_cache(arguments.compile_cache)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from msa_jax import main
-from msa_jax.train import allocator, loop, processes, setup
+from msa_jax.train import loop, processes, setup
 
 ROOT = pathlib.Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"
@@ -37,7 +37,6 @@ def starts(monkeypatch, words):
     monkeypatch.setattr(loop, "train_and_evaluate", lambda *arguments: begun.append(arguments))
     monkeypatch.setattr(processes, "join", lambda: joined.append(True))
     monkeypatch.setattr(setup, "use_compile_cache", lambda _: None)
-    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: True)
     place = words.index("msa_jax.main")
     assert words[place - 1] == "-m"
     main.main(words[place + 1 :])

@@ -40,7 +40,7 @@ def accumulate(
         waiting = jax.tree.map(jnp.zeros_like, params)
         return Accumulated(jnp.zeros((), jnp.int32), waiting, inner.init(params))
 
-    def update(updates: Any, state: Accumulated, params: Any = None) -> tuple[Any, Accumulated]:
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         def gather(new: jax.Array, old: jax.Array) -> jax.Array:
             # What an update has used is left in place, and not read again.
             total = jnp.where(state.batches > 0, old, 0) + (new / count if mean else new)

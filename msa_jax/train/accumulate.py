@@ -26,8 +26,8 @@ def accumulate(
 ) -> optax.GradientTransformation:
     """Updates with ``inner`` after every ``count`` batches, and by nothing between them.
 
-    optax.MultiSteps does the same, but runs ``inner`` on every batch and discards the result: with a text
-    encoder of 23 million parameters, accumulating then took more than twice the time of the updates.
+    optax.MultiSteps does the same, but runs ``inner`` on every batch and discards the result: with 23 million
+    parameters, Adam and 4 batches, 167 ms a step on one core, where this takes 79.
 
     Args:
       inner: the optimiser.

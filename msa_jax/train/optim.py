@@ -173,7 +173,7 @@ def build_optimizer(
     optimizer = optax.chain(*parts)
     if train.accumulate == 1:
         return optimizer
-    # The MMSA toolkit clips what it has gathered after every batch (and the sum once more).
+    # The MMSA toolkit clips the growing sum after every batch; the chain's own clip then changes nothing.
     limit = train.clip_value if compat else 0.0
     return accumulate(optimizer, train.accumulate, mean=not compat, limit=limit)
 

@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from msa_jax.config import load
 from msa_jax.errors import ConfigError
-from msa_jax.train.accumulate import drop_accumulated
+from msa_jax.train.accumulate import accumulate, drop_accumulated
 from msa_jax.train.optim import (
     build_optimizer,
     build_schedule,
@@ -75,6 +76,25 @@ def test_accumulation_averages_and_sums_under_compat(compat, seen):
     out = updates(train_block(accumulate=2), [0.1, 0.3, 0.4, 0.6], compat=compat)
     np.testing.assert_allclose([out[1], out[3]], numpy_adam(seen), rtol=2e-5)
     assert out[0] == out[2] == 0.0
+
+
+def test_the_optimiser_runs_only_when_it_updates():
+    runs = []
+
+    def counted(updates, params=None):
+        jax.debug.callback(lambda: runs.append(1))
+        return updates
+
+    optimizer = accumulate(optax.stateless(counted), count=3, mean=True)
+
+    def step(state, gradient):
+        update, state = optimizer.update(gradient, state)
+        return state, update
+
+    _, out = jax.jit(lambda g: jax.lax.scan(step, optimizer.init(g[0]), g))(jnp.arange(7.0))
+    jax.effects_barrier()
+    np.testing.assert_allclose(out, [0, 0, 1, 0, 0, 4, 0], rtol=1e-6)
+    assert len(runs) == 2
 
 
 def test_dropping_forgets_the_waiting_gradients_only():

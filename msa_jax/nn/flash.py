@@ -41,8 +41,8 @@ def attend(
 
 def _attend_forward(query, key, value, reach, seed, rate):
     piece = functools.partial(_forward_piece, seed=seed, rate=rate)
-    steps = query.shape[2] * key.shape[2]
-    out, normaliser = in_pieces(piece, steps, *_flat(query, key, value), _per_head(reach, query))
+    weights = query.shape[2] * key.shape[2]
+    out, normaliser = in_pieces(piece, weights, *_flat(query, key, value), _per_head(reach, query))
     return _unflat(out, query), (query, key, value, reach, seed, out, normaliser)
 
 
@@ -53,9 +53,9 @@ def _attend_backward(rate, saved, gradient):
     zero = 0 * gradient[0, 0, 0, 0]
     seed = jax.random.wrap_key_data(jax.random.key_data(seed) + zero.astype(jnp.uint32))
     piece = functools.partial(_backward_piece, seed=seed, rate=rate)
-    steps = query.shape[2] * key.shape[2]
+    weights = query.shape[2] * key.shape[2]
     rows = _flat(query + zero, key, value)
-    found = in_pieces(piece, steps, *rows, _per_head(reach, query), out, normaliser, *_flat(gradient))
+    found = in_pieces(piece, weights, *rows, _per_head(reach, query), out, normaliser, *_flat(gradient))
     return *(_unflat(x, query) for x in found), None, None
 
 

@@ -35,14 +35,14 @@ def attend(
     Returns:
       [B, K, Tq, H].
     """
-    piece = functools.partial(_forward_piece, seed=seed, rate=rate)
-    return _unflat(piece(0, *_flat(query, key, value), _per_head(reach, query))[0], query)
+    rows = _rows(query, key, value, reach)
+    return _unflat(_forward_piece(0, *rows, seed=seed, rate=rate)[0], query)
 
 
 def _attend_forward(query, key, value, reach, seed, rate):
     piece = functools.partial(_forward_piece, seed=seed, rate=rate)
     weights = query.shape[2] * key.shape[2]
-    out, normaliser = in_pieces(piece, weights, *_flat(query, key, value), _per_head(reach, query))
+    out, normaliser = in_pieces(piece, weights, *_rows(query, key, value, reach))
     return _unflat(out, query), (query, key, value, reach, seed, out, normaliser)
 
 
@@ -54,8 +54,8 @@ def _attend_backward(rate, saved, gradient):
     seed = jax.random.wrap_key_data(jax.random.key_data(seed) + zero.astype(jnp.uint32))
     piece = functools.partial(_backward_piece, seed=seed, rate=rate)
     weights = query.shape[2] * key.shape[2]
-    rows = _flat(query + zero, key, value)
-    found = in_pieces(piece, weights, *rows, _per_head(reach, query), out, normaliser, *_flat(gradient))
+    rows = _rows(query + zero, key, value, reach)
+    found = in_pieces(piece, weights, *rows, out, normaliser, _flat(gradient))
     return *(_unflat(x, query) for x in found), None, None
 
 
@@ -95,14 +95,16 @@ def _scores(query: jax.Array, key: jax.Array) -> jax.Array:
     return jnp.einsum("rqh,rth->rqt", query, key, preferred_element_type=jnp.float32)
 
 
-def _per_head(reach: jax.Array, query: jax.Array) -> jax.Array:
-    """[B, Tq] to [B * K, Tq]."""
-    return jnp.repeat(reach, query.shape[1], axis=0)
+def _rows(
+    query: jax.Array, key: jax.Array, value: jax.Array, reach: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """One row per clip and head: [B, K, T, H] to [B * K, T, H], and reach [B, Tq] to [B * K, Tq]."""
+    return _flat(query), _flat(key), _flat(value), jnp.repeat(reach, query.shape[1], axis=0)
 
 
-def _flat(*arrays: jax.Array) -> list[jax.Array]:
+def _flat(x: jax.Array) -> jax.Array:
     """[B, K, T, H] to [B * K, T, H]."""
-    return [x.reshape(-1, *x.shape[2:]) for x in arrays]
+    return x.reshape(-1, *x.shape[2:])
 
 
 def _unflat(x: jax.Array, query: jax.Array) -> jax.Array:

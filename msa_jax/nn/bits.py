@@ -10,16 +10,14 @@ import jax
 import jax.numpy as jnp
 
 
-def hashed_bits(key: jax.Array, shape: tuple[int, ...], start: jax.Array | int = 0) -> jax.Array:
+def hashed_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """uint32 bits of ``shape``, a function of the key and each element's position.
-
-    ``start`` is the position of the first element, for a piece of something larger.
 
     Two rounds of a multiply-and-shift mixer with low bias (constants of "lowbias32", found by C.
     Wellons by search), one for each word of the key.
     """
     words = jax.random.key_data(key).astype(jnp.uint32).reshape(-1)
-    bits = jnp.full(shape, start, jnp.uint32)
+    bits = jnp.zeros(shape, jnp.uint32)
     stride = 1
     for axis in reversed(range(len(shape))):
         bits = bits + jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)

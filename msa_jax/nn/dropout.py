@@ -7,16 +7,13 @@ import jax.numpy as jnp
 from msa_jax.nn.bits import hashed_bits
 
 
-def drop(x: jax.Array, rate: float, key: jax.Array, start: jax.Array | int = 0) -> jax.Array:
-    """Sets each element of x to 0 with probability ``rate`` and scales the others by 1 / (1 - rate).
-
-    ``start`` is the position of x's first element, where x is a piece of something larger.
-    """
+def drop(x: jax.Array, rate: float, key: jax.Array) -> jax.Array:
+    """Sets each element of x to 0 with probability ``rate`` and scales the others by 1 / (1 - rate)."""
     if rate == 0:
         return x
     # An element is kept where its bits are below the threshold; 2^-32 is the grain of the rate.
     threshold = jnp.uint32(min(round((1 - rate) * 2**32), 2**32 - 1))
-    keep = hashed_bits(key, x.shape, start) < threshold
+    keep = hashed_bits(key, x.shape) < threshold
     return jnp.where(keep, x / (1 - rate), jnp.zeros_like(x))
 
 

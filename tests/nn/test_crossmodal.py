@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from random_params import random_params
 
-from msa_jax.nn import flash
-from msa_jax.nn.crossmodal import CrossModalEncoder, key_reach, last_step
+from msa_jax.nn.crossmodal import CrossModalEncoder, attend, key_reach, last_step
 from msa_jax.nn.dropout import drop
-from msa_jax.nn.flash import attend
 
 RNG = np.random.default_rng(0)
 QUERY, KEY, VALUE, GRADIENT = (
@@ -32,33 +30,13 @@ def plain_attention(query, key, value, rate):
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])
-@pytest.mark.parametrize("rows", [None, 1, 2])
-def test_attention_and_its_gradients_equal_the_definition(rate, rows, monkeypatch):
-    """Dropout included, also in pieces of some of the six rows, each with 5 * 7 weights."""
-    monkeypatch.setattr(flash, "on_one_cpu", lambda: rows is not None)
-    monkeypatch.setattr(flash, "PIECE", 35 * (rows or 1))
+def test_attention_and_its_gradients_equal_the_definition(rate):
     expected, pull = jax.vjp(functools.partial(plain_attention, rate=rate), QUERY, KEY, VALUE)
     found, pull_found = jax.vjp(lambda q, k, v: attend(q, k, v, REACH, SEED, rate), QUERY, KEY, VALUE)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.all(np.asarray(found)[1, :, 0] == 0)
     for a, b in zip(pull_found(GRADIENT), pull(GRADIENT), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-6)
-
-
-@pytest.mark.parametrize(("rows", "seen"), [(None, (6, 7)), (1, (1, 7)), (2, (2, 7)), (5, (3, 7))])
-def test_pieces_have_a_divisor_of_the_rows(rows, seen, monkeypatch):
-    monkeypatch.setattr(flash, "on_one_cpu", lambda: rows is not None)
-    monkeypatch.setattr(flash, "PIECE", 35 * (rows or 1))
-    shapes = []
-
-    def piece(start, x):
-        shapes.append(x.shape)
-        return x + start
-
-    found = flash.in_pieces(piece, 35, jnp.zeros((6, 7)))
-    assert shapes[0] == seen
-    first = np.repeat(np.arange(0, 6, seen[0]), seen[0]) * 35
-    np.testing.assert_array_equal(found, np.broadcast_to(first[:, None], (6, 7)))
 
 
 def test_reach_follows_each_clips_own_lengths():

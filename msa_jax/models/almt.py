@@ -16,9 +16,9 @@ each; the tokens and their transformer follow unchanged.
 
 ``compat=True`` restores what the public code does otherwise: the tokens read the padding of all three
 modalities (the text encoder has its mask either way), and learned positions start with a deviation of 1.
-That is more than the mapped states of an encoder have, and hides them at first; by default it is 0.02,
-BERT's own. It also computes the steps that nothing reads after the last layer of a transformer; by
-default only the tokens are.
+That is more than the states have that they are added to (0.24 for a MiniLM's on CMU-MOSI, mapped to d);
+by default it is 0.02, BERT's own. It also computes the steps that nothing reads after the last layer of
+a transformer; by default only the tokens are.
 """
 
 import dataclasses

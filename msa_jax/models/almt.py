@@ -15,10 +15,8 @@ Fine-grained: a split modality has one Dense layer per column group and one atte
 each; the tokens and their transformer follow unchanged.
 
 ``compat=True`` restores what the public code does otherwise: the tokens read the padding of all three
-modalities (the text encoder has its mask either way), and learned positions start with a deviation of 1.
-That is more than the states have that they are added to (0.24 for a MiniLM's on CMU-MOSI, mapped to d);
-by default it is 0.02, BERT's own. It also computes the steps that nothing reads after the last layer of
-a transformer; by default only the tokens are.
+modalities. (The text encoder has its mask either way.) It also computes the steps that nothing reads
+after the last layer of a transformer; by default only the tokens are.
 """
 
 import dataclasses
@@ -43,14 +41,6 @@ from msa_jax.nn.initializers import Dense
 from msa_jax.nn.prenorm import PreNormEncoder
 from msa_jax.nn.subnets import DenseSubnet
 from msa_jax.nn.transformer import layer_norm
-
-#: Deviation of the initial positions.
-POSITIONS = 0.02
-
-
-def initial_positions(compat: bool) -> nn.initializers.Initializer:
-    """Of learned positions; with ``compat`` the public code's standard normal ones."""
-    return nn.initializers.normal(1.0 if compat else POSITIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +76,13 @@ class TokenEncoder(nn.Module):
       tokens: n, how many.
       positions: the most steps that have a learned position.
       encoder: what ``encoder(name=...)`` makes: the transformer over tokens and steps.
-      compat: whether the steps are computed to the end, too, and positions start as in the public code.
+      every_step: whether the steps are computed to the end, too.
     """
 
     tokens: int
     positions: int
     encoder: functools.partial[PreNormEncoder]
-    compat: bool
+    every_step: bool
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
@@ -109,11 +99,11 @@ class TokenEncoder(nn.Module):
             )
         tokens = self.param("tokens", nn.initializers.zeros, (self.tokens, width))
         shape = (self.tokens + self.positions, width)
-        table = self.param("positions", initial_positions(self.compat), shape)
+        table = self.param("positions", nn.initializers.normal(1.0), shape)
         tokens = jnp.broadcast_to(tokens[None], (rows, self.tokens, width)).astype(x.dtype)
         x = jnp.concatenate([tokens, x], axis=1) + table[None, : self.tokens + steps].astype(x.dtype)
         mask = jnp.concatenate([jnp.ones((rows, self.tokens), bool), mask], axis=1)
-        keep = None if self.compat else self.tokens
+        keep = None if self.every_step else self.tokens
         return self.encoder(name="encoder")(x, mask=mask, train=train, keep=keep)
 
 
@@ -158,11 +148,11 @@ class CrossTransformer(nn.Module):
 
     Attributes:
       encoder: what ``encoder(name=...)`` makes: the cross transformer.
-      compat: whether all of the target is computed to the end, and positions start as in the public code.
+      every_step: whether all of the target is computed to the end.
     """
 
     encoder: functools.partial[PreNormEncoder]
-    compat: bool
+    every_step: bool
 
     @nn.compact
     def __call__(self, source: jax.Array, target: jax.Array, train: bool) -> jax.Array:
@@ -172,11 +162,11 @@ class CrossTransformer(nn.Module):
         token = jnp.broadcast_to(token[None], (rows, 1, width))
 
         def positioned(x: jax.Array, name: str) -> jax.Array:
-            table = self.param(name, initial_positions(self.compat), (1 + x.shape[1], width))
+            table = self.param(name, nn.initializers.normal(1.0), (1 + x.shape[1], width))
             return jnp.concatenate([token.astype(x.dtype), x], axis=1) + table[None].astype(x.dtype)
 
         source, target = positioned(source, "source_positions"), positioned(target, "target_positions")
-        keep = None if self.compat else 1
+        keep = None if self.every_step else 1
         return self.encoder(name="encoder")(target, source, train=train, keep=keep)
 
 
@@ -256,7 +246,7 @@ class Almt(nn.Module):
     def _text_states(self, tokens: jax.Array, train: bool) -> list[jax.Array]:
         """The text's tokens with positions, and after each further layer; one per hyper-modality layer."""
         s = self.s
-        table = self.param("text_positions", initial_positions(s.compat), (s.tokens, s.d_model))
+        table = self.param("text_positions", nn.initializers.normal(1.0), (s.tokens, s.d_model))
         states = [tokens + table[None].astype(tokens.dtype)]
         for i in range(s.hyper_layers - 1):
             layer = PreNormEncoder(1, s.text_heads, s.head_width, s.text_hidden, name=f"text_layer_{i}")

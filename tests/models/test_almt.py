@@ -183,8 +183,7 @@ def test_a_hyper_modality_layer_shifts_its_normalised_stream():
         assert np.abs(shifted(params, *moved, hyper) - whole).max() > 1e-2
 
 
-@pytest.mark.parametrize(("model", "deviation"), [(MODEL, 0.02), (COMPAT, 1.0)])
-def test_initial_values_are_the_public_ones_but_for_the_positions_without_compat(model, deviation):
+def test_initial_values_are_the_public_ones():
     batch = jax.tree.map(
         lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(lambda: example_batch(SPEC, 1))
     )
@@ -192,12 +191,12 @@ def test_initial_values_are_the_public_ones_but_for_the_positions_without_compat
     @jax.jit
     def draw() -> dict[str, jax.Array]:
         """Only what is looked at, so that only this is compiled."""
-        params = flax.traverse_util.flatten_dict(model.init(jax.random.key(0), batch)["params"], sep="/")
+        params = flax.traverse_util.flatten_dict(MODEL.init(jax.random.key(0), batch)["params"], sep="/")
         return {k: x for k, x in params.items() if k.endswith(("positions", "tokens", "token", "hyper"))}
 
     for name, x in draw().items():
         if name.endswith("positions"):
-            assert 0.5 < np.std(x) / deviation < 1.5, name
+            assert 0.5 < np.std(x) < 1.5, name
         else:
             np.testing.assert_array_equal(x, 1 if name == "hyper" else 0, err_msg=name)
 

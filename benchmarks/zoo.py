@@ -1,4 +1,4 @@
-"""How fast every model trains on clips of CMU-MOSI's shapes, with the published batch sizes.
+"""How fast every model trains on clips of CMU-MOSI's shapes, with the published batches and updates.
 
     python benchmarks/zoo.py --json
 
@@ -63,10 +63,9 @@ def clips(full: bool) -> Dataset:
 
 def measure_one(model: str, full: bool, epochs: int) -> dict[str, Any]:
     """The figures of one model."""
-    overrides = ["train.accumulate=1"]  # gradients of every batch, whatever is done with them
-    config = configuration.load(f"configs/mosi.py:{model}", overrides)
+    config = configuration.load(f"configs/mosi.py:{model}")
     if pretrained.is_tuned(config.model):
-        overrides += ["model.encoder.folder=random", "model.encoder.n_layers=2"]
+        overrides = ["model.encoder.folder=random", "model.encoder.n_layers=2"]
         config = configuration.load(f"configs/mosi.py:{model}", overrides)
     return train_throughput.measure(config, clips(full), epochs)
 

@@ -8,7 +8,7 @@ import optax
 
 
 class Accumulated(NamedTuple):
-    """State of :func:`accumulate`.
+    """State of an :class:`Optimizer` that gathers more than one batch.
 
     Attributes:
       batches: how many wait for an update, int32.
@@ -21,44 +21,63 @@ class Accumulated(NamedTuple):
     inner: optax.OptState
 
 
-def accumulate(
-    inner: optax.GradientTransformation, count: int, mean: bool, limit: float = 0.0
-) -> optax.GradientTransformation:
-    """Updates with ``inner`` after every ``count`` batches, and by nothing between them.
+class Optimizer(NamedTuple):
+    """Updates parameters after every ``count`` batches, and touches nothing between them.
 
     optax.MultiSteps does the same, but runs ``inner`` on every batch and discards the result: with 23 million
     parameters, Adam and 4 batches, 167 ms a step on one core, where this takes 79.
 
-    Args:
+    Attributes:
       inner: the optimiser.
       count: of batches.
       mean: whether ``inner`` gets the mean of their gradients; else the sum.
       limit: clip each value of what is gathered so far after every batch; 0: off.
     """
 
-    def init(params: Any) -> Accumulated:
-        waiting = jax.tree.map(jnp.zeros_like, params)
-        return Accumulated(jnp.zeros((), jnp.int32), waiting, inner.init(params))
+    inner: optax.GradientTransformation
+    count: int = 1
+    mean: bool = True
+    limit: float = 0.0
 
-    def update(updates: Any, state: Any, params: Any = None) -> Any:
+    def init(self, params: Any) -> optax.OptState:
+        """The first state."""
+        inner = self.inner.init(params)
+        if self.count == 1:
+            return inner
+        return Accumulated(jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params), inner)
+
+    def step(
+        self, gradient: Any, state: Any, params: Any, scale: float | jax.Array = 1.0
+    ) -> tuple[Any, optax.OptState]:
+        """Takes in a batch's gradient; ``scale`` multiplies the update.
+
+        Returns:
+          The parameters, changed where an update was due, and the new state.
+        """
+        if self.count == 1:
+            return self._update(gradient, state, params, scale)
+
         def gather(new: jax.Array, old: jax.Array) -> jax.Array:
             # What an update has used is left in place, and not read again.
-            total = jnp.where(state.batches > 0, old, 0) + (new / count if mean else new)
-            return jnp.clip(total, -limit, limit) if limit else total
+            total = jnp.where(state.batches > 0, old, 0) + (new / self.count if self.mean else new)
+            return jnp.clip(total, -self.limit, self.limit) if self.limit else total
 
-        gathered = jax.tree.map(gather, updates, state.gradient)
-        batches = (state.batches + 1) % count
-        updates, inner_state = jax.lax.cond(
+        gathered = jax.tree.map(gather, gradient, state.gradient)
+        batches = (state.batches + 1) % self.count
+        params, inner = jax.lax.cond(
             batches == 0,
-            inner.update,
-            lambda gathered, inner_state, _: (jax.tree.map(jnp.zeros_like, gathered), inner_state),
+            self._update,
+            lambda _gathered, inner, params, _scale: (params, inner),
             gathered,
             state.inner,
             params,
+            scale,
         )
-        return updates, Accumulated(batches, gathered, inner_state)
+        return params, Accumulated(batches, gathered, inner)
 
-    return optax.GradientTransformation(init, update)
+    def _update(self, gradient: Any, inner: Any, params: Any, scale: Any) -> tuple[Any, optax.OptState]:
+        updates, inner = self.inner.update(gradient, inner, params)
+        return optax.apply_updates(params, jax.tree.map(lambda u: u * scale, updates)), inner
 
 
 def drop_accumulated(opt_state: optax.OptState) -> optax.OptState:

@@ -13,7 +13,7 @@ import optax
 from msa_jax.config import Config, require_choice
 from msa_jax.errors import ConfigError
 from msa_jax.models.objectives import Prelude
-from msa_jax.train.accumulate import accumulate
+from msa_jax.train.accumulate import Optimizer
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "plateau")
@@ -130,7 +130,7 @@ def check_groups(train: Config) -> None:
 
 def build_optimizer(
     train: Config, steps_per_epoch: int, compat: bool, frozen: tuple[str, ...] = ()
-) -> optax.GradientTransformation:
+) -> Optimizer:
     """Clipping, weight decay, Adam, schedule, and accumulation, in the order PyTorch applies them.
 
     Args:
@@ -170,12 +170,9 @@ def build_optimizer(
     }
     if warmups:
         parts.append(_warm_groups(train, frozen, warmups))
-    optimizer = optax.chain(*parts)
-    if train.accumulate == 1:
-        return optimizer
     # The MMSA toolkit clips the growing sum after every batch; the chain's own clip then changes nothing.
     limit = train.clip_value if compat else 0.0
-    return accumulate(optimizer, train.accumulate, mean=not compat, limit=limit)
+    return Optimizer(optax.chain(*parts), train.accumulate, mean=not compat, limit=limit)
 
 
 def _weigh_decay(train: Config, frozen: tuple[str, ...]) -> optax.GradientTransformation | None:

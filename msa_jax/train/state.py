@@ -12,6 +12,7 @@ from flax import linen as nn
 from msa_jax.data.batch import Batch
 from msa_jax.models.objectives import Prelude
 from msa_jax.train import optim
+from msa_jax.train.accumulate import Optimizer
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -41,7 +42,7 @@ class TrainState(flax.struct.PyTreeNode):
 def create_state(
     model: nn.Module,
     batch: Batch,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     seed: int | jax.Array,
     memory: Any = (),
     prelude: Prelude | None = None,

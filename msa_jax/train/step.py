@@ -16,6 +16,7 @@ from msa_jax.data.loader import Shape, Table, batch_of
 from msa_jax.models.objectives import Objective, Prelude
 from msa_jax.models.outputs import Outputs
 from msa_jax.train import optim
+from msa_jax.train.accumulate import Optimizer
 from msa_jax.train.state import TrainState
 
 
@@ -32,7 +33,7 @@ class Learner(NamedTuple):
 
     model: nn.Module
     objective: Objective
-    optimizer: optax.GradientTransformation
+    optimizer: Optimizer
     dtype: Any
     mesh: Mesh
 
@@ -81,14 +82,8 @@ def train_step(learner: Learner, state: TrainState, batch: Batch) -> tuple[Train
         return loss, (parts, batch_stats, outputs)
 
     (loss, (parts, batch_stats, outputs)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-    updates, opt_state = learner.optimizer.update(gradient, state.opt_state, state.params)
-    updates = jax.tree.map(lambda u: u * state.rate_scale, updates)
-    state = state.replace(
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-    )
+    params, opt_state = learner.optimizer.step(gradient, state.opt_state, state.params, state.rate_scale)
+    state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
     if learner.objective.remember is not None:
         state = state.replace(memory=learner.objective.remember(outputs, batch, state.memory))
     return state, {"loss": loss, **parts}

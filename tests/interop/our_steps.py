@@ -4,7 +4,6 @@ import json
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from conftest import GOLDEN
 from parity_models import CONFIGS, batch_of, model_block, spec_of
@@ -89,10 +88,10 @@ class Ours:
                 return self.objective(outputs, batch, memory)[0], (outputs, updated)
 
             (value, (outputs, statistics)), gradient = jax.value_and_grad(loss, has_aux=True)(params)
-            updates, opt_state = optimizer.update(gradient, opt_state, params)
+            params, opt_state = optimizer.step(gradient, opt_state, params)
             if self.objective.remember:
                 memory = self.objective.remember(outputs, batch, memory)
-            return jax.tree.map(jnp.add, params, updates), statistics, opt_state, memory, value
+            return params, statistics, opt_state, memory, value
 
         for arrays in batches:
             batch = batch_of(arrays, self.block)

@@ -13,6 +13,7 @@ from msa_jax.data.loader import Plan, Preprocess, Source, bucket_shapes, clip_le
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
 from msa_jax.models.objectives import Objective
 from msa_jax.models.outputs import Outputs
+from msa_jax.train.accumulate import Optimizer
 from msa_jax.train.state import create_state
 from msa_jax.train.step import Learner, Programs
 
@@ -85,13 +86,13 @@ def toy_training(
     split = toy_split(clips)
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
     model = model or Toy(dropout)
-    learner = Learner(model, Objective(objective), optimizer, dtype=dtype, mesh=mesh)
+    learner = Learner(model, Objective(objective), Optimizer(optimizer), dtype=dtype, mesh=mesh)
     lengths = clip_lengths(split)
     plan = Plan(lengths, bucket_shapes(lengths, buckets), batch_size, chunk_steps, devices)
     source = Source(split, Preprocess(toy_spec(), "none"), mesh, resident)
     example = example_batch(toy_spec(), 1)
     create = jax.jit(
-        lambda: create_state(model, example, optimizer, 5), out_shardings=NamedSharding(mesh, P())
+        lambda: create_state(model, example, learner.optimizer, 5), out_shardings=NamedSharding(mesh, P())
     )
     return Programs(learner), create(), source, plan
 

@@ -25,7 +25,7 @@ class Optimizer(NamedTuple):
     """Updates parameters after every ``count`` batches, and touches nothing between them.
 
     optax.MultiSteps does the same, but runs ``inner`` on every batch and discards the result: with 23 million
-    parameters, Adam and 4 batches, 167 ms a step on one core, where this takes 79.
+    parameters, Adam and 4 batches, 170 ms a step on one core, where this takes 32.
 
     Attributes:
       inner: the optimiser.

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msa_jax.nn.activations import gelu
 from msa_jax.nn.attention import attention_weights
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import Dense
@@ -62,7 +63,7 @@ class PreNormFeedForward(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """[..., D] to [..., D]."""
         dropout = Dropout(self.dropout)
-        hidden = nn.gelu(Dense(self.hidden, name="inner")(layer_norm("norm")(x)), approximate=False)
+        hidden = gelu(Dense(self.hidden, name="inner")(layer_norm("norm")(x)))
         return dropout(Dense(x.shape[-1], name="outer")(dropout(hidden, train)), train)
 
 

@@ -12,7 +12,10 @@ Audio and vision are in step with the text (data.reduce). Of each modality the f
 are read, which the public loader cuts the data to; positions belong to a modality's step, so a batch
 of short clips uses the first positions of each.
 
+After the last layer only the tokens are read, so that it is computed for them alone.
+
 ``compat=True`` restores what the public code does otherwise: padding is attended to and averaged over.
+It computes every step to the end, too, which changes no result.
 """
 
 import dataclasses
@@ -154,7 +157,7 @@ class Tmt(nn.Module):
     def _encoded(
         self, projected: dict[str, jax.Array], masks: dict[str, jax.Array], train: bool
     ) -> jax.Array:
-        """Tokens and steps after the first transformer, [B, 12 + T, d]."""
+        """Tokens after the first transformer, [B, 12, d]; under compat the steps too, [B, 12 + T, d]."""
         s = self.s
         tokens = self.param("tokens", nn.initializers.normal(1.0), (TOKENS, s.d_model))
         shape = (TOKENS + sum(s.frames), s.d_model)
@@ -169,7 +172,7 @@ class Tmt(nn.Module):
         mask = jnp.concatenate([jnp.ones((rows, TOKENS), bool), *(masks[m] for m in ORDER)], axis=1)
         x = Dropout(s.embed_dropout)(jnp.concatenate(parts, axis=1), train)
         encoder = PreNormEncoder(s.n_layers, s.heads, s.head_width, s.hidden, s.dropout, name="encoder")
-        return encoder(x, mask=mask, train=train)
+        return encoder(x, mask=mask, train=train, keep=None if s.compat else TOKENS)
 
 
 def orthogonality(a: jax.Array, b: jax.Array, weight: jax.Array) -> jax.Array:

@@ -82,9 +82,9 @@ def test_parts_stay_finite_where_all_clips_are_alike(part, rows):
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-def aligned_batch(steps: int, filler: float = 0.0) -> Batch:
+def aligned_batch(steps: int, filler: float = 0.0, **more) -> Batch:
     """The clips of small_batch with audio and vision cut to the text's steps."""
-    batch = small_batch(steps=(steps, max(steps, 8), max(steps, 6)), filler=filler)
+    batch = small_batch(steps=(steps, max(steps, 8), max(steps, 6)), filler=filler, **more)
     masks, values = {}, {}
     for m, x in batch.values.items():
         masks[m] = batch.mask[m][:, :steps] & batch.mask["text"]
@@ -104,14 +104,22 @@ def outputs(steps: int, filler: float = 0.0) -> Any:
 def test_a_steps_position_does_not_depend_on_the_padded_length():
     short, long = outputs(5, np.nan), outputs(6, 3.0)
     np.testing.assert_allclose(short.predictions["M"], long.predictions["M"], atol=1e-5)
-    for k, m in enumerate(("vision", "audio", "text")):
-        np.testing.assert_allclose(
-            short.features["encoded"][0, TOKENS + 5 * k],
-            long.features["encoded"][0, TOKENS + 6 * k],
-            atol=1e-5,
-        )
+    np.testing.assert_allclose(short.features["encoded"], long.features["encoded"], atol=1e-5)
+    for m in ("vision", "audio", "text"):
         # A mean over real steps only: of a clip of one step, that step.
         np.testing.assert_allclose(long.features[m][2], long.features[f"projected_{m}"][2, 0], atol=1e-6)
+
+
+def test_steps_that_nothing_reads_are_left_out_and_change_nothing():
+    """``compat`` computes them: on a clip without padding, both give the same."""
+    batch = aligned_batch(LENGTHS[0][0], rows=(0, 0))
+    assert all(m.all() for m in batch.mask.values())
+    compat: Any = models.build(model_block("tmt", "frames=(6,6,6)", "compat=true"), SPEC)
+    whole = jax.jit(functools.partial(compat.apply, train=False))(PARAMS, batch)
+    short = jax.jit(functools.partial(MODEL.apply, train=False))(PARAMS, batch)
+    np.testing.assert_allclose(short.predictions["M"], whole.predictions["M"], atol=1e-6)
+    assert whole.features["encoded"].shape[1] == TOKENS + 3 * LENGTHS[0][0]
+    np.testing.assert_allclose(short.features["encoded"], whole.features["encoded"][:, :TOKENS], atol=1e-6)
 
 
 def test_steps_past_the_frames_are_cut_off():

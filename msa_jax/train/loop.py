@@ -1,5 +1,6 @@
 """The training loop: epochs of chunks, validation, early stopping, checkpoints, and the final files."""
 
+import contextlib
 import math
 import pathlib
 import signal
@@ -44,24 +45,27 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
     """
     first = jax.process_index() == 0
     display = Display(quiet=not first)
-    with processes.all_or_none():
-        folder = RunFolder(workdir)
-        config = pretrained.with_sizes(config)
-        stored = load_dataset(config.data)
-        for note in stored.notes:
-            display.say(f"note: {note}")
-        dataset = building.prepare(config, stored)
-        setup = building.build(config, dataset)
-        if first:  # after all that a wrong setting can break, so that a mended one finds the folder free
-            folder.claim(config, stored.spec, dataset.spec)
-            if pretrained.has_folder(config.model):
-                folder.keep_tokenizer(config.model.encoder.folder)
-    loop = Loop(config, dataset, folder, setup, display)
-    try:
-        loop.train()
-        result = loop.finish()
-    finally:
-        loop.close()
+    with contextlib.ExitStack() as held:
+        with processes.all_or_none():
+            folder = RunFolder(workdir)
+            if first:
+                held.enter_context(folder.held())
+            config = pretrained.with_sizes(config)
+            stored = load_dataset(config.data)
+            for note in stored.notes:
+                display.say(f"note: {note}")
+            dataset = building.prepare(config, stored)
+            setup = building.build(config, dataset)
+            if first:  # after all that a wrong setting can break, so that a mended one finds the folder free
+                folder.claim(config, stored.spec, dataset.spec)
+                if pretrained.has_folder(config.model):
+                    folder.keep_tokenizer(config.model.encoder.folder)
+        loop = Loop(config, dataset, folder, setup, display)
+        try:
+            loop.train()
+            result = loop.finish()
+        finally:
+            loop.close()
     if first:
         target = targets.target_for(dataset.spec.name, config.model.task)
         columns = {"test": result["test"], "valid": result["valid"]}

@@ -1,11 +1,12 @@
 """The files of a run: each is written whole or not at all."""
 
+import contextlib
 import csv
 import io
 import json
 import pathlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ from msa_jax.data.spec import DatasetSpec
 from msa_jax.data.tokenize import TOKENIZER_FILES
 from msa_jax.errors import RunError
 from msa_jax.files import write_whole
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
 
 #: The configuration, the data set as it is stored, and as the model reads it.
 CONFIG, SPEC, MODEL_SPEC = "config.json", "spec.json", "model_spec.json"
@@ -43,6 +49,25 @@ class RunFolder:
         probe = self.path / f".writable-{uuid.uuid4().hex}"  # several processes may try at once
         write_whole(probe, b"")
         probe.unlink()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training in the folder; the system frees it when this one ends.
+
+        Raises:
+          RunError: if another process trains in it now.
+        """
+        with open(self.path / ".lock", "wb") as file:
+            if fcntl:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise RunError(
+                        f"another process trains in {self.path} now; let it end, or choose another --workdir."
+                    ) from None
+                except OSError:  # some network file systems have no locks
+                    pass
+            yield
 
     def claim(self, config: Config, stored: DatasetSpec, read: DatasetSpec) -> None:
         """Records what this folder trains, or checks that it is the same as before.

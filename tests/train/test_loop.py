@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ from msa_jax.data.dataset import Dataset
 from msa_jax.errors import ConfigError, RunError
 from msa_jax.models.objectives import Objective
 from msa_jax.train import loop
+from msa_jax.train.run_folder import RunFolder
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
 
@@ -52,6 +54,15 @@ def test_the_best_epoch_is_what_is_evaluated(monkeypatch, tmp_path):
     assert rows[-1]["train"]["loss"] < rows[0]["train"]["loss"]
     features = np.load(tmp_path / "features.npz")
     assert features["fusion"].shape == (8, 5)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_a_second_run_in_the_same_folder_is_refused_and_changes_nothing(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, "train.epochs=1")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with RunFolder(tmp_path).held(), pytest.raises(RunError, match="another process trains"):
+        run(monkeypatch, tmp_path, "train.epochs=1")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_score_of_which_more_is_better_is_maximised(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -38,6 +39,16 @@ def test_another_data_set_is_refused(tmp_path):
     other = type(toy_spec())(**{**vars(toy_spec()), "counts": {"train": 3}})
     with pytest.raises(RunError, match=r"another spec\.json"):
         folder.claim(load(CONFIG), other, other)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_a_folder_is_held_by_one_at_a_time(tmp_path):
+    first, second = RunFolder(tmp_path), RunFolder(tmp_path)
+    refused = pytest.raises(RunError, match=r"another process trains in .* choose another --workdir")
+    with first.held(), refused, second.held():
+        pytest.fail("both hold it")
+    with second.held():
+        pass
 
 
 def test_predictions_read_back_exactly(tmp_path):

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from msa_jax.errors import ConfigError
-from msa_jax.nn.activations import gelu
 from msa_jax.nn.attention import attention_weights
 from msa_jax.nn.bits import hashed_normal
 from msa_jax.nn.dropout import Dropout
@@ -141,7 +140,7 @@ class BertLayer(nn.Module):
         s, drop = self.settings, Dropout(self.settings.dropout)
         read = SelfAttention(s.heads, s.attention_dropout, name="attention")(x, mask, train)
         x = _layer_norm(s, "attention_norm")(x + drop(read, train))
-        hidden = gelu(_affine(x, s.intermediate, "intermediate"))
+        hidden = nn.gelu(_affine(x, s.intermediate, "intermediate"), approximate=False)
         return _layer_norm(s, "output_norm")(x + drop(_affine(hidden, s.width, "output"), train))
 
 

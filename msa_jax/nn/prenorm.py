@@ -8,7 +8,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.nn.activations import gelu
 from msa_jax.nn.attention import attention_weights
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import Dense
@@ -63,7 +62,7 @@ class PreNormFeedForward(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """[..., D] to [..., D]."""
         dropout = Dropout(self.dropout)
-        hidden = gelu(Dense(self.hidden, name="inner")(layer_norm("norm")(x)))
+        hidden = nn.gelu(Dense(self.hidden, name="inner")(layer_norm("norm")(x)), approximate=False)
         return dropout(Dense(x.shape[-1], name="outer")(dropout(hidden, train)), train)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import pathlib
 import uuid
 from collections.abc import Iterator, Mapping
@@ -55,9 +56,15 @@ class RunFolder:
         """Keeps other processes from training in the folder; the system frees it when this one ends.
 
         Raises:
-          RunError: if another process trains in it now.
+          RunError: if another process trains in it now, or the lock is a file that cannot be written.
         """
-        with open(self.path / ".lock", "wb") as file:
+        try:
+            descriptor = os.open(self.path / ".lock", os.O_WRONLY | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise RunError(
+                f"cannot write {self.path / '.lock'}: {error.strerror}; choose another --workdir."
+            ) from None
+        with os.fdopen(descriptor, "wb") as file:
             if fcntl:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

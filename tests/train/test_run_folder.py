@@ -51,6 +51,15 @@ def test_a_folder_is_held_by_one_at_a_time(tmp_path):
         pass
 
 
+def test_a_lock_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with (
+        pytest.raises(RunError, match=r"cannot write .*lock: .*; choose another"),
+        RunFolder(tmp_path).held(),
+    ):
+        pytest.fail("held without a lock")
+
+
 def test_predictions_read_back_exactly(tmp_path):
     folder = RunFolder(tmp_path)
     split = toy_split(7)

@@ -99,7 +99,7 @@ class Trained:
           DataError: if the clips do not have what the model was trained on.
         """
         split = self.prepare(_as_split(clips) if isinstance(clips, Batch) else clips)
-        lengths = clip_lengths(split)
+        lengths = clip_lengths(split, models.steps_read(self.config.model))
         if self.config.model.compat:  # as in training, every clip is as long as the longest
             shapes: Any = [tuple(split.values[m].shape[1] for m in MODALITIES)]
         else:

@@ -85,16 +85,17 @@ def stored_shape(spec: DatasetSpec) -> Shape:
     return text, audio, vision
 
 
-def clip_lengths(split: Split) -> np.ndarray:
-    """Real steps [N, 3] of every clip, text, audio, vision."""
-    return np.stack([split.lengths[m] for m in MODALITIES], axis=1)
+def clip_lengths(split: Split, read: Shape | None = None) -> np.ndarray:
+    """Real steps [N, 3] of every clip, text, audio, vision, at most the steps that are ``read``."""
+    lengths = np.stack([split.lengths[m] for m in MODALITIES], axis=1)
+    return lengths if read is None else np.minimum(lengths, read)
 
 
 class Plan:
     """Cuts one split into chunks of steps, epoch by epoch.
 
     Args:
-      lengths: int [N, 3], see :func:`clip_lengths`.
+      lengths: int [N, 3], see :func:`clip_lengths`; a clip's later steps may be cut off.
       shapes: the padded shapes, see :func:`bucket_shapes`.
       batch_size: B, rows of a batch.
       chunk_steps: S, steps of a chunk.

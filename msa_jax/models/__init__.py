@@ -34,6 +34,10 @@ def _none(_model: Config) -> tuple[str, ...]:
     return ()
 
 
+def _all(_model: Config) -> None:
+    return None
+
+
 class ModelEntry(NamedTuple):
     """How a model is made from the model block of a configuration and a data set.
 
@@ -41,11 +45,13 @@ class ModelEntry(NamedTuple):
       build: gives the Linen module.
       objective: gives what it is trained by.
       frozen: gives the paths of parameters (patterns as in a shell) that are not trained.
+      steps_read: gives how many first steps of text, audio and vision are read; None: all.
     """
 
     build: Callable[[Config, DatasetSpec], nn.Module]
     objective: Callable[[Config, DatasetSpec], Objective]
     frozen: Callable[[Config], tuple[str, ...]] = _none
+    steps_read: Callable[[Config], tuple[int, int, int] | None] = _all
 
 
 MODELS: dict[str, ModelEntry] = {
@@ -60,7 +66,7 @@ MODELS: dict[str, ModelEntry] = {
     "mtfn": ModelEntry(mtfn.build, mtfn.objective),
     "mlmf": ModelEntry(mlmf.build, mlmf.objective, mlmf.frozen),
     "mult": ModelEntry(mult.build, mult.objective),
-    "tmt": ModelEntry(tmt.build, tmt.objective),
+    "tmt": ModelEntry(tmt.build, tmt.objective, steps_read=tmt.steps_read),
     "misa": ModelEntry(misa.build, misa.objective),
     "mmim": ModelEntry(mmim.build, mmim.objective, mmim.frozen),
     "self_mm": ModelEntry(self_mm.build, self_mm.objective),
@@ -98,3 +104,8 @@ def objective(model: Config, spec: DatasetSpec) -> Objective:
 def frozen(model: Config) -> tuple[str, ...]:
     """Paths of parameters (patterns as in a shell) that the model named ``model.name`` does not train."""
     return _entry(model.name).frozen(model)
+
+
+def steps_read(model: Config) -> tuple[int, int, int] | None:
+    """How many first steps of text, audio and vision the model named ``model.name`` reads; None: all."""
+    return _entry(model.name).steps_read(model)

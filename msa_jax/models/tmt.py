@@ -197,6 +197,20 @@ def orthogonality(a: jax.Array, b: jax.Array, weight: jax.Array) -> jax.Array:
     return jnp.mean((directions(a).T @ directions(b)) ** 2)
 
 
+def squared_distances(x: jax.Array, real: jax.Array) -> jax.Array:
+    """Of all pairs of rows of x [N, d], those marked real [N]: [N, N].
+
+    |x_i|^2 + |x_j|^2 - 2 x_i x_j, from the rows' mean, so that what cancels is no larger than the
+    distances themselves; one matrix product instead of N^2 differences.
+    """
+    x = jnp.where(real[:, None], x, 0)
+    mean = x.sum(axis=0) / jnp.maximum(real.sum(), 1)
+    x = jnp.where(real[:, None], x - jax.lax.stop_gradient(mean), 0)
+    squares = jnp.sum(x**2, axis=1)
+    apart = squares[:, None] + squares[None] - 2 * jnp.matmul(x, x.T, precision="highest")
+    return jnp.where(jnp.eye(len(x), dtype=bool), 0, jnp.maximum(apart, 0))
+
+
 def discrepancy(a: jax.Array, b: jax.Array, weight: jax.Array) -> jax.Array:
     """Maximum mean discrepancy of two samples [B, d] with a sum of five Gaussian kernels.
 
@@ -206,7 +220,7 @@ def discrepancy(a: jax.Array, b: jax.Array, weight: jax.Array) -> jax.Array:
     both = jnp.concatenate([a, b])
     real = jnp.tile(weight > 0, 2)
     pairs = real[:, None] & real[None, :]
-    distances = jnp.where(pairs, jnp.sum((both[:, None] - both[None]) ** 2, axis=2), 0)
+    distances = jnp.where(pairs, squared_distances(both, real), 0)
     count = real.sum().astype(distances.dtype)
     mean = jax.lax.stop_gradient(distances.sum() / jnp.maximum(count**2 - count, 1))
     mean = jnp.maximum(mean, jnp.finfo(distances.dtype).tiny * 4)  # all clips alike
@@ -223,12 +237,23 @@ def build(model: Config, spec: DatasetSpec) -> Tmt:
       ConfigError: for values that are unknown or do not go together.
     """
     s = read_settings(Settings, model)
-    if len(s.frames) != 3 or not all(type(n) is int and n >= 1 for n in s.frames):
-        raise ConfigError(f"model.frames={s.frames} must be three whole numbers of at least 1.")
+    steps_read(model)
     needed = TOKENS - INVARIANT
     if s.cross_positions < max(INVARIANT, needed):
         raise ConfigError(f"model.cross_positions={s.cross_positions} must be at least {needed}.")
     return Tmt(s, split_columns(model.fg, spec), n_outputs(model))
+
+
+def steps_read(model: Config) -> tuple[int, int, int]:
+    """How many first steps of text, audio and vision are read; later ones need no place in a batch.
+
+    Raises:
+      ConfigError: for frames that are not three whole numbers.
+    """
+    frames = tuple(model.frames)
+    if len(frames) != 3 or not all(type(n) is int and n >= 1 for n in frames):
+        raise ConfigError(f"model.frames={frames} must be three whole numbers of at least 1.")
+    return frames
 
 
 def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:

@@ -126,7 +126,8 @@ def build(config: Config, dataset: Dataset) -> Setup:
     require_choice("data.feature_norm", data.feature_norm, ("none", "zscore_train", "zscore_group"))
     resident = fits_on_device(dataset, data.resident, data.resident_gib)
     preprocess = Preprocess(dataset.spec, data.feature_norm, config.model.compat)
-    lengths = {name: clip_lengths(split) for name, split in dataset.splits.items()}
+    read = models.steps_read(config.model)
+    lengths = {name: clip_lengths(split, read) for name, split in dataset.splits.items()}
     if config.model.compat:  # the MMSA toolkit pads every batch to the stored length
         shapes = [stored_shape(dataset.spec)]
     else:

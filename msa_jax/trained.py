@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from msa_jax import config as configuration
+from msa_jax import models
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.loader import (

@@ -204,7 +204,7 @@ def squared_distances(x: jax.Array, real: jax.Array) -> jax.Array:
     distances themselves; one matrix product instead of N^2 differences.
     """
     x = jnp.where(real[:, None], x, 0)
-    mean = x.sum(axis=0) / jnp.maximum(real.sum(), 1)
+    mean = x.sum(axis=0, keepdims=True) / jnp.maximum(real.sum(), 1)
     x = jnp.where(real[:, None], x - jax.lax.stop_gradient(mean), 0)
     squares = jnp.sum(x**2, axis=1)
     apart = squares[:, None] + squares[None] - 2 * jnp.matmul(x, x.T, precision="highest")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh
 
 from msa_jax.data.dataset import Split
-from msa_jax.data.loader import Plan, Preprocess, Source, batch_of, bucket_shapes
+from msa_jax.data.loader import Plan, Preprocess, Source, batch_of, bucket_shapes, clip_lengths
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
 
 WIDTHS = {"text": 4, "audio": 3, "vision": 2}
@@ -122,11 +122,14 @@ def test_an_empty_modality_still_has_one_step():
 
 
 @pytest.mark.parametrize("resident", [True, False])
-def test_batches_hold_the_clips_and_never_their_padding(resident):
-    lengths = random_lengths(23)
-    split = make_split(lengths)
+@pytest.mark.parametrize("read", [None, (3, 12, 4)], ids=["whole", "first_steps"])
+def test_batches_hold_the_clips_and_never_their_padding(resident, read):
+    split = make_split(random_lengths(23))
+    lengths = clip_lengths(split, read)
     source = Source(split, Preprocess(spec_of(split), "none"), one_device(), resident)
     plan = Plan(lengths, bucket_shapes(lengths, 3), 4, 2)
+    if read is not None:
+        assert plan.shapes[-1] == read and (random_lengths(23) > read).any(axis=0).all()
     seen = 0
     for chunk, items in source.items(plan.epoch(0, 0, True)):
         for step in range(chunk.steps):
@@ -135,7 +138,7 @@ def test_batches_hold_the_clips_and_never_their_padding(resident):
             for row, clip in enumerate(chunk.index[step]):
                 for m, steps in zip(MODALITIES, chunk.shape, strict=True):
                     expected = np.zeros((steps, WIDTHS[m]), np.float32)
-                    real = split.lengths[m][clip]
+                    real = min(split.lengths[m][clip], steps if read else 99)
                     expected[:real] = split.values[m][clip, :real]
                     np.testing.assert_array_equal(batch.values[m][row], expected)
                     np.testing.assert_array_equal(batch.mask[m][row], np.arange(steps) < real)

@@ -13,8 +13,10 @@ from small import CONFIGS, LENGTHS, SPEC, model_block, random_model_params, smal
 from msa_jax import config as configuration
 from msa_jax import models
 from msa_jax.data.batch import Batch, example_batch
+from msa_jax.data.load import load_dataset
 from msa_jax.errors import ConfigError
-from msa_jax.models.tmt import TOKENS, discrepancy, orthogonality
+from msa_jax.models.tmt import TOKENS, discrepancy, orthogonality, squared_distances
+from msa_jax.train import setup as building
 
 RNG = np.random.default_rng(0)
 A, B = (jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32) for _ in range(2))
@@ -59,6 +61,23 @@ def test_discrepancy_by_its_definition():
     np.testing.assert_allclose(discrepancy(A, B, EVERY), expected, rtol=1e-5)
     np.testing.assert_allclose(discrepancy(A, A, EVERY), 0, atol=1e-6)
     assert discrepancy(A, A + 1, EVERY) > discrepancy(A, A + 0.5, EVERY) > 0
+
+
+def test_distances_are_those_of_the_differences_far_from_the_origin_too():
+    rows, cotangent = np.asarray(jnp.concatenate([A, B])) + 100, np.asarray(RNG.normal(size=(12, 12)))
+    apart = rows[:, None].astype(np.float64) - rows[None]
+    found, back = jax.vjp(lambda x: squared_distances(x, jnp.ones(12, bool)), jnp.asarray(rows))
+    np.testing.assert_allclose(found, (apart**2).sum(axis=2), atol=1e-4, rtol=1e-5)
+    assert np.all(np.diag(found) == 0)
+    expected = 2 * ((cotangent + cotangent.T)[:, :, None] * apart).sum(axis=1)
+    np.testing.assert_allclose(back(jnp.asarray(cotangent, jnp.float32))[0], expected, atol=1e-3)
+
+
+def test_no_batch_is_longer_than_what_is_read():
+    config = configuration.load(f"{CONFIGS}/synthetic.py:tmt,tiny", ["model.frames=(6,4,5)"])
+    ready = building.build(config, building.prepare(config, load_dataset(config.data)))
+    assert ready.train_plan.shapes[-1] == (6, 4, 5)
+    assert {plan.shapes[-1] for plan in ready.eval_plans.values()} == {(6, 4, 5)}
 
 
 @pytest.mark.parametrize("part", [orthogonality, discrepancy])

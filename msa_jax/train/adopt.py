@@ -37,9 +37,16 @@ def adopt(
     Raises:
       MsaJaxError: for anything that the user can mend.
     """
-    folder, display = RunFolder(workdir), Display(quiet=False)
-    if (folder.path / "checkpoints").exists():
-        raise RunError(f"{folder.path} holds a run already; choose another --workdir.")
+    folder = RunFolder(workdir)
+    with folder.held():
+        if (folder.path / "checkpoints").exists():
+            raise RunError(f"{folder.path} holds a run already; choose another --workdir.")
+        return _fill(folder, config, read)
+
+
+def _fill(folder: RunFolder, config: Config, read: Callable[[Any, DatasetSpec], Any]) -> dict[str, Any]:
+    """What :func:`adopt` does once the folder is its own."""
+    display = Display(quiet=False)
     config = pretrained.with_sizes(config, need_folder=False)
     stored = load_dataset(config.data)
     dataset = building.prepare(config, stored)

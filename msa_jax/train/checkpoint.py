@@ -154,8 +154,7 @@ class Checkpoints:
         return self.folder.with_name("checkpoints-damaged")
 
     def _set_aside(self, step: int, error: Exception) -> None:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        self.warn(f"checkpoint {step} is damaged ({reason}); it is kept in {self._damaged()}.")
+        self.warn(f"checkpoint {step} is damaged ({_reason(error)}); it is kept in {self._damaged()}.")
         if jax.process_index() == 0:
             self._damaged().mkdir(exist_ok=True)
             target = self._damaged() / str(step)
@@ -180,6 +179,11 @@ class Checkpoints:
         self._manager.close()
 
 
+def _reason(error: Exception) -> str:
+    """The first line of an error, which may hold pages."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
 def read_best(folder: pathlib.Path, state: TrainState, warn: Callable[[str], None]) -> Best:
     """The best model so far of a run, whose folder is left as it is.
 
@@ -202,9 +206,7 @@ def read_best(folder: pathlib.Path, state: TrainState, warn: Callable[[str], Non
             except RunError:
                 raise
             except Exception as error:  # as in Checkpoints.restore
-                warn(
-                    f"checkpoint {step} of {folder} is damaged ({str(error)[:200]}); the one before is used."
-                )
+                warn(f"checkpoint {step} of {folder} is damaged ({_reason(error)}); the one before is used.")
                 continue
             if progress.best_epoch or progress.finished:  # imported weights are finished without an epoch
                 return found

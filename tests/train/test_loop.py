@@ -15,6 +15,7 @@ from msa_jax.data.dataset import Dataset
 from msa_jax.errors import ConfigError, RunError
 from msa_jax.models.objectives import Objective
 from msa_jax.train import loop
+from msa_jax.train.adopt import adopt
 from msa_jax.train.run_folder import RunFolder
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
@@ -63,6 +64,12 @@ def test_a_second_run_in_the_same_folder_is_refused_and_changes_nothing(monkeypa
     with RunFolder(tmp_path).held(), pytest.raises(RunError, match="another process trains"):
         run(monkeypatch, tmp_path, "train.epochs=1")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_weights_are_not_imported_into_a_folder_in_use(tmp_path):
+    with RunFolder(tmp_path).held(), pytest.raises(RunError, match="another process trains"):
+        adopt(load(CONFIG), tmp_path, lambda *_: pytest.fail("it went on"))
 
 
 def test_a_score_of_which_more_is_better_is_maximised(monkeypatch, tmp_path):

@@ -57,7 +57,7 @@ def count(module: nn.Module, batch: Any, name: str) -> Counts:
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"])
     }
-    counts, seen, calls = Counts(), set(), Counter()
+    counts, seen, calls, rows = Counts(), set(), Counter(), batch.weight.shape[0]
     steps, repeats = [1], [1]  # of the sequence that the enclosing layer reads; of the enclosing scan
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -65,7 +65,7 @@ def count(module: nn.Module, batch: Any, name: str) -> Counts:
         if context.method_name != "__call__":
             return call(*args, **kwargs)
         masks = [x for x in args if getattr(x, "dtype", None) == jnp.bool_ and x.ndim == 2]
-        steps.append(masks[0].shape[1] if masks else steps[-1])
+        steps.append(masks[0].size // rows if masks else steps[-1])
         # By the package's custom a cell that is scanned over time is called "steps".
         repeats.append(repeats[-1] * (steps[-1] if layer.name == "steps" else 1))
         out = call(*args, **kwargs)

@@ -153,10 +153,10 @@ class GraphMfn(nn.Module):
             s.memory, s.retain_hidden, s.update_hidden, s.retain_dropout, s.update_dropout, name="memory"
         )(summary, jnp.tanh(propose(summary, train)), mask, train)
 
-        features = {m: states[m][0][:, -1] for m in MODALITIES} | {"memory": memory}
+        features = {m: states[m][0][-1] for m in MODALITIES} | {"memory": memory}
         fusion = jnp.concatenate(list(features.values()), axis=-1)
         y = TwoLayerNet(s.out_hidden, self.n_outputs, s.out_dropout, name="out")(fusion, train)
-        edges = jnp.where(mask[..., None], efficacies, 0)
+        edges = jnp.where(mask[..., None], efficacies, 0).swapaxes(0, 1)
         return Outputs({"M": scores(y)}, {**features, "fusion": fusion, "efficacies": edges})
 
 

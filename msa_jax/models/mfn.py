@@ -52,7 +52,7 @@ class Settings:
 
 
 def read_aligned(batch: Batch, compat: bool) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Features [B, T, D] per modality and the mask [B, T] of the steps that all of them share.
+    """Features [T, B, D] per modality and the mask [T, B] of the steps that all of them share.
 
     Raises:
       ConfigError: if audio or vision have other steps than the text.
@@ -65,7 +65,7 @@ def read_aligned(batch: Batch, compat: bool) -> tuple[dict[str, jax.Array], jax.
             f"this model reads all modalities at the text's steps, and a batch has {listed}; "
             "set data.reduce=align."
         )
-    return values, masks["text"]
+    return {m: x.swapaxes(0, 1) for m, x in values.items()}, masks["text"].T
 
 
 class Mfn(nn.Module):
@@ -92,7 +92,7 @@ class Mfn(nn.Module):
         hidden = (("text", s.text_hidden), ("audio", s.audio_hidden), ("vision", s.vision_hidden))
         states = LSTMSystem(hidden, self.columns, s.qkv, s.attend_over, name="system")(values, mask)
 
-        cells = jnp.concatenate([states[m][1] for m in MODALITIES], axis=-1)  # [B, T, sum of H]
+        cells = jnp.concatenate([states[m][1] for m in MODALITIES], axis=-1)  # [T, B, sum of H]
         window = jnp.concatenate([shifted(cells), cells], axis=-1)
         attention = TwoLayerNet(s.attention_hidden, window.shape[-1], s.attention_dropout, name="attention")
         attended = window * nn.softmax(attention(window, train), axis=-1)
@@ -101,7 +101,7 @@ class Mfn(nn.Module):
             s.memory, s.retain_hidden, s.update_hidden, s.retain_dropout, s.update_dropout, name="memory"
         )(attended, jnp.tanh(propose(attended, train)), mask, train)
 
-        features = {m: states[m][0][:, -1] for m in MODALITIES} | {"memory": memory}
+        features = {m: states[m][0][-1] for m in MODALITIES} | {"memory": memory}
         fusion = jnp.concatenate(list(features.values()), axis=-1)
         y = TwoLayerNet(s.out_hidden, self.n_outputs, s.out_dropout, name="out")(fusion, train)
         return Outputs({"M": scores(y)}, {**features, "fusion": fusion})

@@ -11,11 +11,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, GroupedHeadAttention, take_columns
 from msa_jax.nn.initializers import Dense
-from msa_jax.nn.recurrent import LSTMInput, LSTMStep, State
+from msa_jax.nn.recurrent import LSTMInput, LSTMStep, State, scan_over_time
 
 
 class TwoLayerNet(nn.Module):
@@ -88,52 +89,43 @@ class LSTMSystem(nn.Module):
 
     @nn.compact
     def __call__(self, values: Mapping[str, jax.Array], mask: jax.Array) -> dict[str, State]:
-        """Each modality's (h, c) after every step, [B, T, H]; a padding step keeps them.
+        """Each modality's (h, c) after every step, [T, B, H]; a padding step keeps them.
 
         Args:
-          values: per modality [B, T, D], finite.
-          mask: the real steps of all modalities, [B, T].
+          values: per modality [T, B, D], finite.
+          mask: the real steps of all modalities, [T, B].
         """
         groups = dict(self.columns)
         projected, zero = {}, {}
         for m, width in self.hidden:
             if m in groups:
                 parts = [
-                    _time_first(LSTMInput(width, name=f"{m}_input_{k}")(take_columns(values[m], columns)))
+                    LSTMInput(width, name=f"{m}_input_{k}")(take_columns(values[m], columns))
                     for k, columns in enumerate(groups[m])
                 ]
                 projected[m] = jnp.stack(parts, axis=1)  # [T, n, B, 4H]
             else:
-                projected[m] = _time_first(LSTMInput(width, name=f"{m}_input")(values[m]))
+                projected[m] = LSTMInput(width, name=f"{m}_input")(values[m])
             start = jnp.zeros((*projected[m].shape[1:-1], width), projected[m].dtype)
             zero[m] = (start, start)
-        scan = nn.scan(_SystemStep, variable_broadcast="params", split_rngs={"params": False})
         cells = tuple((m, width, len(groups.get(m, ()))) for m, width in self.hidden)
-        _, states = scan(cells, name="steps")(zero, (projected, mask.T[..., None]))
-        for m, _ in self.hidden:
-            if m in groups:
-                join = GroupedHeadAttention(self.qkv, self.attend_over, name=f"{m}_attention")
-                states[m] = tuple(_joined(join, x) for x in states[m])
-            else:
-                states[m] = tuple(x.swapaxes(0, 1) for x in states[m])
+        _, states = scan_over_time(_SystemStep)(cells, name="steps")(zero, (projected, mask[..., None]))
+        for m in groups:
+            join = GroupedHeadAttention(self.qkv, self.attend_over, name=f"{m}_attention")
+            states[m] = tuple(_joined(join, x) for x in states[m])
         return states
 
 
-def _time_first(x: jax.Array) -> jax.Array:
-    """[B, T, D] to [T, B, D], as scans read it."""
-    return x.swapaxes(0, 1)
-
-
 def _joined(join: GroupedHeadAttention, states: jax.Array) -> jax.Array:
-    """The groups' states [T, n, B, H] as one, [B, T, H]: each step is a sequence of one."""
+    """The groups' states [T, n, B, H] as one, [T, B, H]: each step is a sequence of one."""
     steps, n, batch, width = states.shape
-    rows = states.transpose(2, 0, 1, 3).reshape(batch * steps, n, 1, width)
-    return join(rows).reshape(batch, steps, width)
+    rows = states.swapaxes(1, 2).reshape(steps * batch, n, 1, width)
+    return join(rows).reshape(steps, batch, width)
 
 
 def shifted(x: jax.Array) -> jax.Array:
-    """What x [B, T, D] was one step before; zero at the first step."""
-    return jnp.concatenate([jnp.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
+    """What x [T, B, D] was one step before; zero at the first step."""
+    return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
 
 
 class _MemoryStep(nn.Module):
@@ -155,8 +147,9 @@ class _MemoryStep(nn.Module):
         opened = {}
         for name, hidden in self.gates:
             remembered = Dense(hidden, use_bias=False, fan_in=self.fan_in, name=f"{name}_memory")(memory)
-            x = nn.relu(projected[name] + remembered) * kept[name]
-            opened[name] = nn.sigmoid(Dense(self.size, name=f"{name}_linear_2")(x))
+            x = nn.relu(checkpoint_name(projected[name] + remembered, "gates")) * kept[name]
+            gate = Dense(self.size, name=f"{name}_linear_2")(x)
+            opened[name] = nn.sigmoid(checkpoint_name(gate, "gates"))
         new = opened["retain"] * memory + opened["update"] * proposal
         return jnp.where(real, new, memory), None
 
@@ -186,9 +179,9 @@ class GatedMemory(nn.Module):
         """The memory [B, M] after the last step; it starts at zero and padding steps keep it.
 
         Args:
-          x: what the gates see beside the memory, [B, T, F].
-          proposal: what may be written, [B, T, M].
-          mask: real steps, [B, T].
+          x: what the gates see beside the memory, [T, B, F].
+          proposal: what may be written, [T, B, M].
+          mask: real steps, [T, B].
           train: whether dropout is on.
         """
         gates = {
@@ -198,10 +191,10 @@ class GatedMemory(nn.Module):
         fan_in = x.shape[-1] + self.size
         projected, kept = {}, {}
         for name, (hidden, rate) in gates.items():
-            projected[name] = _time_first(Dense(hidden, fan_in=fan_in, name=f"{name}_input")(x))
+            projected[name] = Dense(hidden, fan_in=fan_in, name=f"{name}_input")(x)
             kept[name] = Dropout(rate)(jnp.ones_like(projected[name]), train)
-        scan = nn.scan(_MemoryStep, variable_broadcast="params", split_rngs={"params": False})
-        steps = scan(self.size, tuple((n, h) for n, (h, _) in gates.items()), fan_in, name="steps")
-        start = jnp.zeros((x.shape[0], self.size), proposal.dtype)
-        memory, _ = steps(start, (_time_first(proposal), mask.T[..., None], projected, kept))
+        hidden = tuple((name, width) for name, (width, _) in gates.items())
+        steps = scan_over_time(_MemoryStep)(self.size, hidden, fan_in, name="steps")
+        start = jnp.zeros((x.shape[1], self.size), proposal.dtype)
+        memory, _ = steps(start, (proposal, mask[..., None], projected, kept))
         return memory

@@ -10,11 +10,12 @@ and holds the zero state until the clip's last real step, so nothing needs to kn
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import Initializer, product, symmetric_uniform
@@ -62,10 +63,12 @@ def _affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
 
 
 def gru_step(state: State, projected: jax.Array, weights: Weights) -> State:
-    """One GRU step. ``projected`` [B, 3H] is the input's part, ``x @ kernel_ih + bias_ih``."""
+    """One GRU step. ``projected`` [B, 3H] is the input's part, ``x @ kernel_ih``."""
     (h,) = state
-    x_r, x_z, x_n = jnp.split(projected, 3, axis=-1)
-    h_r, h_z, h_n = jnp.split(_affine(h, weights.kernel_hh, weights.bias_hh), 3, axis=-1)
+    read = projected + jnp.broadcast_to(weights.bias_ih, projected.shape)
+    recalled = checkpoint_name(_affine(h, weights.kernel_hh, weights.bias_hh), "gates")
+    x_r, x_z, x_n = jnp.split(read, 3, axis=-1)
+    h_r, h_z, h_n = jnp.split(recalled, 3, axis=-1)
     r = nn.sigmoid(x_r + h_r)
     z = nn.sigmoid(x_z + h_z)
     n = jnp.tanh(x_n + r * h_n)
@@ -73,13 +76,15 @@ def gru_step(state: State, projected: jax.Array, weights: Weights) -> State:
 
 
 def lstm_step(state: State, projected: jax.Array, weights: Weights) -> State:
-    """One LSTM step. ``projected`` [B, 4H] is the input's part, ``x @ kernel_ih + bias_ih``."""
-    return lstm_gates(state, projected + _affine(state[0], weights.kernel_hh, weights.bias_hh))
+    """One LSTM step. ``projected`` [B, 4H] is the input's part, ``x @ kernel_ih``."""
+    bias = weights.bias_ih + weights.bias_hh
+    return lstm_gates(state, projected + _affine(state[0], weights.kernel_hh, bias))
 
 
 def lstm_gates(state: State, gates: jax.Array) -> State:
     """The state after a step, from the four gates' sums [B, 4H]."""
     _, c = state
+    gates = checkpoint_name(gates, "gates")
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
     return nn.sigmoid(o) * jnp.tanh(c), c
@@ -121,10 +126,21 @@ class LSTMStep(nn.Module):
 
 
 def _project(x: jax.Array, directions: list[Weights]) -> list[jax.Array]:
-    """Each direction's input part, time first: [B, T, D] to [T, B, G*H]. One matrix product for all."""
+    """Each direction's input part, [T, B, D] to [T, B, G*H]. One matrix product for all."""
     kernel = jnp.concatenate([w.kernel_ih for w in directions], axis=1)
-    bias = jnp.concatenate([w.bias_ih for w in directions])
-    return jnp.split(_affine(x, kernel, bias).swapaxes(0, 1), len(directions), axis=-1)
+    return jnp.split(product(x, kernel), len(directions), axis=-1)
+
+
+def scan_over_time(step: Any) -> Any:
+    """nn.scan of a step (a module class, or a function of a module) that keeps little for the gradient.
+
+    What a step names "gates", the sums that its nonlinear functions read, is kept, and so is the
+    state before each step; sigmoids and the like are computed again, which costs less than to write
+    them to memory and read them back.
+    """
+    keep = jax.checkpoint_policies.save_only_these_names("gates")
+    step = nn.remat(step, policy=keep, prevent_cse=False)
+    return nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
 
 
 def _run(layer: nn.Module, step: Callable[..., State], n_states: int, directions: list[Weights], x, mask):
@@ -134,8 +150,8 @@ def _run(layer: nn.Module, step: Callable[..., State], n_states: int, directions
       Outputs [B, T, n*H], zero at padding, and the final state, each part [B, n*H].
     """
     mask = jnp.ones(x.shape[:2], bool) if mask is None else mask
-    projected = _project(jnp.where(mask[..., None], x, 0), directions)
     real = mask.T[..., None]  # [T, B, 1]
+    projected = _project(jnp.where(real, x.swapaxes(0, 1), 0), directions)
     inputs = [(projected[0], real)] + [(jnp.flip(p, 0), jnp.flip(real, 0)) for p in projected[1:]]
 
     def body(_, states, inputs):
@@ -149,8 +165,8 @@ def _run(layer: nn.Module, step: Callable[..., State], n_states: int, directions
 
     hidden = directions[0].kernel_hh.shape[0]
     zero = jnp.zeros((x.shape[0], hidden), projected[0].dtype)
-    scan = nn.scan(body, variable_broadcast="params", split_rngs={"params": False})
-    states, outputs = scan(layer, ((zero,) * n_states,) * len(directions), tuple(inputs))
+    start = ((zero,) * n_states,) * len(directions)
+    states, outputs = scan_over_time(body)(layer, start, tuple(inputs))
     outputs = [outputs[0]] + [jnp.flip(o, 0) for o in outputs[1:]]
     final = tuple(jnp.concatenate(parts, axis=-1) for parts in zip(*states, strict=True))
     return jnp.concatenate(outputs, axis=-1).swapaxes(0, 1), final

@@ -1,4 +1,4 @@
-"""The LSTM system and the gated memory of MFN and Graph-MFN."""
+"""The LSTM system and the gated memory of MFN and Graph-MFN, which read time first, [T, B, D]."""
 
 from typing import Any
 
@@ -19,9 +19,9 @@ HIDDEN = (("text", 4), ("audio", 3), ("vision", 2))
 COLUMNS = (("audio", ((0, 1), (4, 2))),)
 WIDTHS = {"text": 6, "audio": 5, "vision": 3}
 LENGTHS = (5, 2, 0)
-MASK = jnp.asarray(np.arange(5)[None, :] < np.array(LENGTHS)[:, None])
+MASK = jnp.asarray(np.arange(5)[:, None] < np.array(LENGTHS)[None, :])
 VALUES = {
-    m: jnp.asarray(np.random.default_rng(d).normal(size=(3, 5, d)), jnp.float32) for m, d in WIDTHS.items()
+    m: jnp.asarray(np.random.default_rng(d).normal(size=(5, 3, d)), jnp.float32) for m, d in WIDTHS.items()
 }
 
 
@@ -32,16 +32,22 @@ def lstm_params(params: Any, given: str, cell: Any) -> dict:
     return {"forward": weights | {"kernel_hh": cell["kernel"], "bias_hh": cell["bias"]}}
 
 
+def run_lstm(width: int, params: Any, x: jax.Array) -> tuple[jax.Array, Any]:
+    """The LSTM layer on x [T, B, D]: outputs [T, B, H] and the final state."""
+    outputs, final = LSTM(width).apply({"params": params}, x.swapaxes(0, 1), MASK.T)
+    return outputs.swapaxes(0, 1), final
+
+
 def test_each_modality_is_an_lstm():
     system = LSTMSystem(HIDDEN)
     params = random_params(system, VALUES, MASK)
     states = system.apply({"params": params}, VALUES, MASK)
     for m, width in HIDDEN:
         own = lstm_params(params, f"{m}_input", params["steps"][m])
-        outputs, (h, c) = LSTM(width).apply({"params": own}, VALUES[m], MASK)
+        outputs, (h, c) = run_lstm(width, own, VALUES[m])
         np.testing.assert_allclose(jnp.where(MASK[..., None], states[m][0], 0), outputs, atol=1e-6)
-        np.testing.assert_allclose(states[m][0][:, -1], h, atol=1e-6)
-        np.testing.assert_allclose(states[m][1][:, -1], c, atol=1e-6)
+        np.testing.assert_allclose(states[m][0][-1], h, atol=1e-6)
+        np.testing.assert_allclose(states[m][1][-1], c, atol=1e-6)
 
 
 def test_fine_grained_cells_keep_their_own_state_and_attention_joins_h_and_c_alike():
@@ -52,12 +58,12 @@ def test_fine_grained_cells_keep_their_own_state_and_attention_joins_h_and_c_ali
     for k, columns in enumerate(dict(COLUMNS)["audio"]):
         cell = jax.tree.map(lambda x, k=k: x[k], params["steps"]["audio"])
         own = lstm_params(params, f"audio_input_{k}", cell)
-        _, final = LSTM(3).apply({"params": own}, VALUES["audio"][..., jnp.array(columns)], MASK)
+        _, final = run_lstm(3, own, VALUES["audio"][..., jnp.array(columns)])
         finals.append(final)
     for part in (0, 1):
         stacked = jnp.stack([final[part] for final in finals], axis=1)[:, :, None]  # [B, n, 1, H]
         joined = GroupedHeadAttention().apply({"params": params["audio_attention"]}, stacked)[:, 0]
-        np.testing.assert_allclose(states["audio"][part][:, -1], joined, atol=1e-6)
+        np.testing.assert_allclose(states["audio"][part][-1], joined, atol=1e-6)
 
 
 def test_fine_grained_macs_count_the_attention_for_h_and_for_c():
@@ -74,8 +80,8 @@ def test_fine_grained_macs_count_the_attention_for_h_and_for_c():
 
 
 def test_the_step_before():
-    x = jnp.arange(1.0, 7.0).reshape(1, 3, 2)
-    np.testing.assert_array_equal(shifted(x), [[[0, 0], [1, 2], [3, 4]]])
+    x = jnp.arange(1.0, 7.0).reshape(3, 1, 2)
+    np.testing.assert_array_equal(shifted(x), [[[0, 0]], [[1, 2]], [[3, 4]]])
 
 
 def zero_gates(**biases: float) -> tuple[GatedMemory, Any]:
@@ -87,9 +93,9 @@ def zero_gates(**biases: float) -> tuple[GatedMemory, Any]:
     return memory, params
 
 
-X = jnp.ones((2, 4, 3))
-PROPOSAL = jnp.full((2, 4, 1), 8.0)
-STEPS = jnp.array([[True, True, True, False], [False, False, False, False]])
+X = jnp.ones((4, 2, 3))
+PROPOSAL = jnp.full((4, 2, 1), 8.0)
+STEPS = jnp.array([[True, False], [True, False], [True, False], [False, False]])
 
 
 @pytest.mark.parametrize(
@@ -109,18 +115,18 @@ def test_memory_by_hand(biases, expected):
 
 def test_memory_is_two_layers_on_what_it_sees_and_remembers():
     memory = GatedMemory(2, 3, 4, 0.0, 0.0)
-    proposal = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 2)), jnp.float32)
-    seen = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4, 3)), jnp.float32)
+    proposal = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2, 2)), jnp.float32)
+    seen = jnp.asarray(np.random.default_rng(1).normal(size=(4, 2, 3)), jnp.float32)
     params = random_params(memory, seen, proposal, STEPS, train=False)
     steps, u = params["steps"], np.zeros(2, np.float32)
     for t in range(3):
         gates = []
         for name in ("retain", "update"):
             kernel = np.concatenate([params[f"{name}_input"]["kernel"], steps[f"{name}_memory"]["kernel"]])
-            hidden = np.maximum(np.r_[seen[0, t], u] @ kernel + params[f"{name}_input"]["bias"], 0)
+            hidden = np.maximum(np.r_[seen[t, 0], u] @ kernel + params[f"{name}_input"]["bias"], 0)
             second = steps[f"{name}_linear_2"]
             gates.append(1 / (1 + np.exp(-(hidden @ second["kernel"] + second["bias"]))))
-        u = gates[0] * u + gates[1] * np.asarray(proposal[0, t])
+        u = gates[0] * u + gates[1] * np.asarray(proposal[t, 0])
     last = memory.apply({"params": params}, seen, proposal, STEPS, False)
     np.testing.assert_allclose(last[0], u, rtol=1e-5)
 

@@ -24,6 +24,7 @@ from msa_jax.data.batch import example_batch  # noqa: E402
 from msa_jax.data.dataset import Dataset  # noqa: E402
 from msa_jax.data.load import load_dataset  # noqa: E402
 from msa_jax.errors import run_command  # noqa: E402
+from msa_jax.large_pages import restart_with_large_pages  # noqa: E402
 from msa_jax.macs import count_macs  # noqa: E402
 from msa_jax.train import setup as building  # noqa: E402
 from msa_jax.train.step import train_step  # noqa: E402
@@ -138,4 +139,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_large_pages(sys.argv[0])  # as msa_jax.main does
     run_command(main)

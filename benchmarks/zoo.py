@@ -25,6 +25,7 @@ from msa_jax import models
 from msa_jax.data import synthetic
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.errors import run_command
+from msa_jax.large_pages import restart_with_large_pages
 from msa_jax.train import pretrained
 
 LENGTHS = {"text": 50, "audio": 375, "vision": 500}
@@ -129,4 +130,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_large_pages(sys.argv[0])  # as msa_jax.main does
     run_command(main)

@@ -4,6 +4,7 @@ import argparse
 
 from msa_jax import config as configuration
 from msa_jax.errors import run_command
+from msa_jax.large_pages import restart_with_large_pages
 
 
 def main(argv: list[str]) -> None:
@@ -34,4 +35,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_large_pages("msa_jax.main")
     run_command(main)

@@ -101,11 +101,12 @@ class Trained:
         """
         split = self.prepare(_as_split(clips) if isinstance(clips, Batch) else clips)
         lengths = clip_lengths(split, models.steps_read(self.config.model))
+        batch_size = min(self.config.train.eval_batch_size, len(split))
         if self.config.model.compat:  # as in training, every clip is as long as the longest
             shapes: Any = [tuple(split.values[m].shape[1] for m in MODALITIES)]
         else:
-            shapes = bucket_shapes(lengths, self.config.data.buckets)
-        plan = Plan(lengths, shapes, min(self.config.train.eval_batch_size, len(split)), 1)
+            shapes = bucket_shapes(lengths, self.config.data.buckets, batch_size)
+        plan = Plan(lengths, shapes, batch_size, 1)
         preprocess = Preprocess(self.model_spec, self.config.data.feature_norm, self.config.model.compat)
         source = Source(split, preprocess, self._mesh, resident=False)
         found: dict[str, np.ndarray] = {}

@@ -19,6 +19,6 @@ def train_settings(dataset: str) -> dict:
 
 
 #: Audio and vision are averaged down to the text's steps.
-DATA = {"reduce": "align"}
+DATA = {"reduce": "align", "buckets": 4}
 #: For trying things out: small widths.
 TINY = {"hidden": 8, "n_layers": 2}

@@ -44,7 +44,7 @@ def train_settings(dataset: str) -> dict:
 
 
 #: Audio and vision are averaged down to the text's steps.
-DATA = {"reduce": "align"}
+DATA = {"reduce": "align", "buckets": 4}
 #: For trying things out: small widths.
 TINY = {
     **{"text_hidden": 8, "audio_hidden": 4, "vision_hidden": 4, "memory": 6, "node": 5, "graph_hidden": 6},

@@ -44,7 +44,7 @@ def train_settings(dataset: str) -> dict:
 
 
 #: Audio and vision are averaged down to the text's steps; under compat to one vector per clip.
-DATA = {"reduce": "mean_align"}
+DATA = {"reduce": "mean_align", "buckets": 4}
 #: For trying things out: small widths.
 TINY = {
     **{"text_hidden": 8, "audio_hidden": 4, "vision_hidden": 4, "memory": 6, "attention_hidden": 5},

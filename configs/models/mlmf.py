@@ -33,6 +33,6 @@ def train_settings(dataset: str) -> dict:
 
 
 #: Audio and vision are one vector per clip.
-DATA = {"reduce": "mean"}
+DATA = {"reduce": "mean", "buckets": 4}
 #: For trying things out: small widths.
 TINY = {"text_hidden": 8, "audio_hidden": 4, "vision_hidden": 4, "text_out": 4}

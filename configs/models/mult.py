@@ -35,6 +35,6 @@ def train_settings(dataset: str) -> dict:
 
 
 #: Nothing changes in the data block: every step is read.
-DATA = {}
+DATA = {"buckets": 4}
 #: For trying things out: small widths.
 TINY = {"d_model": 8, "heads": 2, "n_layers": 1}

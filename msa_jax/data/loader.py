@@ -44,8 +44,8 @@ class Chunk:
     steps: int
 
 
-def bucket_shapes(lengths: np.ndarray, count: int) -> list[Shape]:
-    """Picks the padded shapes that waste the fewest steps.
+def bucket_shapes(lengths: np.ndarray, count: int, batch_size: int) -> list[Shape]:
+    """Picks the padded shapes that waste the fewest steps in batches of clips of like length.
 
     The shapes are nested (each at least as long as the one before in every modality), so a batch
     has one smallest shape that holds it.
@@ -53,6 +53,7 @@ def bucket_shapes(lengths: np.ndarray, count: int) -> list[Shape]:
     Args:
       lengths: int [N, 3] real steps of every clip, text, audio, vision.
       count: how many shapes at most.
+      batch_size: B; a shape costs as many batches as it can fill.
 
     Returns:
       At most ``count`` shapes, shortest first; the last one holds every clip.
@@ -61,9 +62,10 @@ def bucket_shapes(lengths: np.ndarray, count: int) -> list[Shape]:
     candidates = np.unique(np.quantile(lengths, grid, axis=0, method="higher").astype(int), axis=0)
     candidates = np.maximum(candidates, 1)
     fits = (lengths[:, None, :] <= candidates[None]).all(-1)  # [N, candidates]
-    held = fits.sum(0)
+    held = fits.sum(0) // batch_size  # batches, of clips in the order of their shapes
+    held[-1] = -(-len(lengths) // batch_size)
     cost = candidates.sum(1)
-    # best[j]: fewest padded steps for the clips that candidate j holds, with j as the longest shape.
+    # best[j]: fewest padded steps for the batches that candidate j holds, with j as the longest shape.
     best, chosen = held * cost, [[j] for j in range(len(candidates))]
     for _ in range(count - 1):
         for j in range(len(candidates) - 1, 0, -1):

@@ -131,7 +131,9 @@ def build(config: Config, dataset: Dataset) -> Setup:
     if config.model.compat:  # the MMSA toolkit pads every batch to the stored length
         shapes = [stored_shape(dataset.spec)]
     else:
-        shapes = bucket_shapes(np.concatenate(list(lengths.values())), data.buckets)
+        shapes = bucket_shapes(lengths["train"], data.buckets, train.batch_size)
+        longest = np.concatenate([np.array(shapes[-1:]), *lengths.values()]).max(axis=0)
+        shapes[-1] = int(longest[0]), int(longest[1]), int(longest[2])
     devices = mesh.devices.size
     chunk_steps = train.chunk_steps or (1 if jax.default_backend() == "cpu" else 8)
     train_plan = Plan(lengths["train"], shapes, train.batch_size, chunk_steps, devices)

@@ -69,7 +69,7 @@ def one_device():
 )
 def test_every_clip_comes_once_in_a_shape_that_fits(n, batch, chunk, buckets, multiple, grouped, epoch):
     lengths = random_lengths(n, seed=n)
-    shapes = bucket_shapes(lengths, buckets)
+    shapes = bucket_shapes(lengths, buckets, batch)
     assert len(shapes) <= buckets
     plan = Plan(lengths, shapes, batch, chunk, multiple)
     for chunks in (plan.epoch(3, epoch, grouped), plan.once()):
@@ -89,7 +89,7 @@ def test_every_clip_comes_once_in_a_shape_that_fits(n, batch, chunk, buckets, mu
 
 def test_the_epoch_follows_from_seed_and_number_alone():
     lengths = random_lengths(50)
-    plans = [Plan(lengths, bucket_shapes(lengths, 3), 8, 2) for _ in range(2)]
+    plans = [Plan(lengths, bucket_shapes(lengths, 3, 8), 8, 2) for _ in range(2)]
 
     def order(plan, seed, epoch):
         return np.concatenate([c.index.ravel() for c in plan.epoch(seed, epoch, True)])
@@ -99,26 +99,27 @@ def test_the_epoch_follows_from_seed_and_number_alone():
     assert (order(plans[0], 1, 5) != order(plans[0], 2, 5)).any()
 
 
-def test_buckets_waste_no_more_than_any_other_choice():
+@pytest.mark.parametrize("batch", [1, 8, 100])
+def test_buckets_waste_no_more_than_any_other_choice(batch):
     lengths = random_lengths(60, seed=4)
     grid = np.unique(np.quantile(lengths, np.linspace(0.05, 1, 20), axis=0, method="higher"), axis=0)
 
     def padded_steps(shapes):
-        shapes = np.array(shapes)
-        return shapes[(lengths[:, None] <= shapes[None]).all(-1).argmax(1)].sum()
+        chunks = Plan(lengths, [tuple(map(int, shape)) for shape in shapes], batch, 1).epoch(0, 0, True)
+        return sum(sum(chunk.shape) for chunk in chunks)
 
     for count in (1, 2, 3):
         best = min(padded_steps([*some, grid[-1]]) for some in itertools.combinations(grid[:-1], count - 1))
-        assert padded_steps(bucket_shapes(lengths, count)) == best
+        assert padded_steps(bucket_shapes(lengths, count, batch)) == best
 
 
 def test_buckets_of_clips_of_one_length_are_one():
-    assert bucket_shapes(np.full((5, 3), 7), 4) == [(7, 7, 7)]
+    assert bucket_shapes(np.full((5, 3), 7), 4, 2) == [(7, 7, 7)]
 
 
 def test_an_empty_modality_still_has_one_step():
     lengths = np.array([[3, 0, 2], [2, 0, 1]])
-    assert all(shape[1] == 1 for shape in bucket_shapes(lengths, 2))
+    assert all(shape[1] == 1 for shape in bucket_shapes(lengths, 2, 1))
 
 
 @pytest.mark.parametrize("resident", [True, False])
@@ -127,7 +128,7 @@ def test_batches_hold_the_clips_and_never_their_padding(resident, read):
     split = make_split(random_lengths(23))
     lengths = clip_lengths(split, read)
     source = Source(split, Preprocess(spec_of(split), "none"), one_device(), resident)
-    plan = Plan(lengths, bucket_shapes(lengths, 3), 4, 2)
+    plan = Plan(lengths, bucket_shapes(lengths, 3, 4), 4, 2)
     if read is not None:
         assert plan.shapes[-1] == read
         assert (random_lengths(23) > read).any(axis=0).all()
@@ -154,7 +155,7 @@ def test_streamed_rows_are_spread_over_devices():
     split = make_split(lengths)
     mesh = Mesh(np.array(jax.devices()), ("data",))
     source = Source(split, Preprocess(spec_of(split), "none"), mesh, resident=False)
-    plan = Plan(lengths, bucket_shapes(lengths, 1), 8, 1, row_multiple=8)
+    plan = Plan(lengths, bucket_shapes(lengths, 1, 8), 8, 1, row_multiple=8)
     for chunk, (rows, table) in source.items(plan.once()):
         assert table.values["audio"].sharding.shard_shape(table.values["audio"].shape)[1] == 1
         np.testing.assert_array_equal(rows[0], chunk.index)
@@ -176,7 +177,7 @@ def test_an_error_while_streaming_reaches_the_caller():
     lengths = random_lengths(8)
     split = make_split(lengths)
     source = Source(split, Preprocess(spec_of(split), "none"), one_device(), resident=False)
-    plan = Plan(lengths, bucket_shapes(lengths, 1), 4, 1)
+    plan = Plan(lengths, bucket_shapes(lengths, 1, 4), 4, 1)
     chunks = plan.once()
     chunks[1].index[:] = 99
     with pytest.raises(IndexError):

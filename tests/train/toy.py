@@ -88,7 +88,7 @@ def toy_training(
     model = model or Toy(dropout)
     learner = Learner(model, Objective(objective), Optimizer(optimizer), dtype=dtype, mesh=mesh)
     lengths = clip_lengths(split)
-    plan = Plan(lengths, bucket_shapes(lengths, buckets), batch_size, chunk_steps, devices)
+    plan = Plan(lengths, bucket_shapes(lengths, buckets, batch_size), batch_size, chunk_steps, devices)
     source = Source(split, Preprocess(toy_spec(), "none"), mesh, resident)
     example = example_batch(toy_spec(), 1)
     create = jax.jit(

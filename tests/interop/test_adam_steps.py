@@ -37,7 +37,7 @@ def test_twenty_steps_stay_beside_the_public_class(name, optimizer, tmp_path, re
         for e in mmsa.peer_model(name).entries(ours.block)
         if any(fnmatch.fnmatch(e.ours, p) for p in frozen)
     }
-    trained = [p for n, p in peer.named_parameters() if n not in idle]
+    trained = [p for n, p in peer.named_parameters() if n not in idle and p.requires_grad]
     steps = kind(trained, lr=1e-3, weight_decay=decay)
     losses = []
     for batch in batches:

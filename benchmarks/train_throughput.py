@@ -20,6 +20,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 from msa_jax import config as configuration  # noqa: E402
+from msa_jax.compiler_memory import release_after_compiling  # noqa: E402
 from msa_jax.data.batch import example_batch  # noqa: E402
 from msa_jax.data.dataset import Dataset  # noqa: E402
 from msa_jax.data.load import load_dataset  # noqa: E402
@@ -139,5 +140,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_large_pages(sys.argv[0])  # as msa_jax.main does
+    restart_with_large_pages(sys.argv[0])  # as msa_jax.main does, and the next line
+    release_after_compiling()
     run_command(main)

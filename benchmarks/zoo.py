@@ -22,6 +22,7 @@ import train_throughput
 
 from msa_jax import config as configuration
 from msa_jax import models
+from msa_jax.compiler_memory import release_after_compiling
 from msa_jax.data import synthetic
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.errors import run_command
@@ -130,5 +131,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_large_pages(sys.argv[0])  # as msa_jax.main does
+    restart_with_large_pages(sys.argv[0])  # as msa_jax.main does, and the next line
+    release_after_compiling()
     run_command(main)

@@ -1,5 +1,6 @@
 """Memory in large pages, for training on a Linux CPU."""
 
+import contextlib
 import os
 import sys
 
@@ -26,4 +27,5 @@ def restart_with_large_pages(program: str) -> None:
     options = words[: words.index(program)] if program in words else ["none"]
     if all(word.startswith("-") for word in options):
         os.environ["GLIBC_TUNABLES"] = SETTING
-        os.execv(sys.executable, [sys.executable, *words])
+        with contextlib.suppress(OSError):  # it then goes on as it was started
+            os.execv(sys.executable, [sys.executable, *words])

@@ -26,11 +26,13 @@ def main(argv: list[str]) -> None:
     )
     arguments, config = configuration.parse_command(parser, argv)
     # Here, not at the top: --help and misspelt keys need not wait for JAX to start.
+    from msa_jax import compiler_memory
     from msa_jax.train import loop, processes, setup
 
     if arguments.distributed:
         processes.join()
     setup.use_compile_cache(arguments.compile_cache)
+    compiler_memory.release_after_compiling()
     loop.train_and_evaluate(config, arguments.workdir)
 
 

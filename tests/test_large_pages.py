@@ -55,3 +55,11 @@ def test_other_systems_have_nothing_to_set(restarts, monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     large_pages.restart_with_large_pages("msa_jax.main")
     assert not restarts
+
+
+def test_where_it_cannot_be_started_again_it_goes_on(restarts, monkeypatch):
+    def fail(path, words):
+        raise OSError(path, words)
+
+    monkeypatch.setattr(os, "execv", fail)
+    large_pages.restart_with_large_pages("msa_jax.main")

@@ -6,22 +6,35 @@ far less: here each element's bits are an integer hash of its position and the l
 depend on nothing else, so any number of devices draws the same ones.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 
-def hashed_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def hashed_bits(
+    key: jax.Array,
+    shape: tuple[int, ...],
+    first: jax.Array | int = 0,
+    strides: tuple[int, ...] | None = None,
+) -> jax.Array:
     """uint32 bits of ``shape``, a function of the key and each element's position.
 
     Two rounds of a multiply-and-shift mixer with low bias (constants of "lowbias32", found by C.
     Wellons by search), one for each word of the key.
+
+    Args:
+      key: random key.
+      shape: of the result.
+      first: position of the first element, for a part of a larger array.
+      strides: by how much the position grows along each axis of that array; None: those of ``shape``.
     """
     words = jax.random.key_data(key).astype(jnp.uint32).reshape(-1)
-    bits = jnp.zeros(shape, jnp.uint32)
-    stride = 1
-    for axis in reversed(range(len(shape))):
+    if strides is None:
+        strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    bits = jnp.broadcast_to(jnp.asarray(first, jnp.uint32), shape)
+    for axis, stride in enumerate(strides):
         bits = bits + jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(stride)
-        stride *= shape[axis]
     for word in (words[0], words[-1]):
         bits = _mix(bits ^ jnp.broadcast_to(word, shape))
     return bits

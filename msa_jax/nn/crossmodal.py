@@ -7,17 +7,16 @@ Here a query never sees more than a prefix of the keys: the source's real steps,
 mask of the public code not those far ahead. So one number per query, its ``reach``, is the whole mask.
 """
 
-import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.nn.attention import MASKED
 from msa_jax.nn.bits import hashed_uniform
-from msa_jax.nn.dropout import Dropout, drop
+from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import product
+from msa_jax.nn.prefix_attention import attend
 from msa_jax.nn.transformer import layer_norm
 
 
@@ -46,73 +45,6 @@ def key_reach(queries: jax.Array, sources: jax.Array, steps: int, causal: bool) 
         return jnp.broadcast_to(sources, (queries.shape[0], steps))
     ahead = jnp.abs(sources - queries[:, None])
     return jnp.minimum(jnp.arange(1, steps + 1)[None] + ahead, sources)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
-def attend(
-    query: jax.Array, key: jax.Array, value: jax.Array, reach: jax.Array, seed: jax.Array, rate: float
-) -> jax.Array:
-    """softmax(query . key) . value, with dropout on the weights; a query that sees no key gets zeros.
-
-    The weights [B, K, Tq, Tk] are the bulk of this model's memory (2.1 GB per copy for 16 full clips
-    of MOSI if all layers keep theirs for the backward pass). They are not kept: the backward pass computes
-    them again from their normaliser, as FlashAttention does (Dao et al. 2022).
-
-    Args:
-      query: [B, K, Tq, H], scaled.
-      key: [B, K, Tk, H].
-      value: [B, K, Tk, H].
-      reach: keys that each query sees, int [B, Tq].
-      seed: random key of the dropout.
-      rate: of the dropout.
-
-    Returns:
-      [B, K, Tq, H].
-    """
-    return _attend_forward(query, key, value, reach, seed, rate)[0]
-
-
-def _visible(reach: jax.Array, keys: int) -> jax.Array:
-    return (jnp.arange(keys)[None, None] < reach[:, :, None])[:, None]
-
-
-def _scores(query: jax.Array, key: jax.Array) -> jax.Array:
-    return jnp.einsum("bkqh,bkth->bkqt", query, key, preferred_element_type=jnp.float32)
-
-
-def _attend_forward(query, key, value, reach, seed, rate):
-    visible = _visible(reach, key.shape[2])
-    scores = jnp.where(visible, _scores(query, key), MASKED)
-    largest = scores.max(axis=-1, keepdims=True)
-    weights = jnp.where(visible, jnp.exp(scores - largest), 0)
-    total = jnp.maximum(weights.sum(axis=-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
-    dropped = drop(weights, rate, seed).astype(value.dtype)
-    out = jnp.einsum("bkqt,bkth->bkqh", dropped, value, preferred_element_type=jnp.float32) / total
-    out = out.astype(query.dtype)
-    return out, (query, key, value, reach, seed, out, largest + jnp.log(total))
-
-
-def _attend_backward(rate, saved, gradient):
-    query, key, value, reach, seed, out, normaliser = saved
-    # A zero that no compiler knows to be one. Through it the scores depend on the gradient; otherwise XLA
-    # sees that the forward pass computed the same and keeps that (on a CPU it drops optimization_barrier).
-    zero = 0 * gradient[0, 0, 0, 0]
-    query = query + zero
-    seed = jax.random.wrap_key_data(jax.random.key_data(seed) + zero.astype(jnp.uint32))
-    weights = jnp.where(_visible(reach, key.shape[2]), jnp.exp(_scores(query, key) - normaliser), 0)
-    mean = jnp.sum((gradient * out).astype(jnp.float32), axis=-1, keepdims=True)
-    d_scores = weights * (drop(_scores(gradient, value), rate, seed) - mean)
-    d_scores, dropped = d_scores.astype(query.dtype), drop(weights, rate, seed).astype(query.dtype)
-    return (
-        jnp.einsum("bkqt,bkth->bkqh", d_scores, key),
-        jnp.einsum("bkqt,bkqh->bkth", d_scores, query),
-        jnp.einsum("bkqt,bkqh->bkth", dropped, gradient),
-        None,
-        None,
-    )
-
-
-attend.defvjp(_attend_forward, _attend_backward)
 
 
 def _affine(x: jax.Array, features: int, name: str) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The cross-modal transformer: its mask, and the attention that computes its weights twice."""
+"""The cross-modal transformer: its mask, its stacks, what it keeps for the backward pass."""
 
 import functools
 from typing import Any
@@ -9,34 +9,10 @@ import numpy as np
 import pytest
 from random_params import random_params
 
-from msa_jax.nn.crossmodal import CrossModalEncoder, attend, key_reach, last_step
-from msa_jax.nn.dropout import drop
+from msa_jax.nn.crossmodal import CrossModalEncoder, key_reach, last_step
 
 RNG = np.random.default_rng(0)
-QUERY, KEY, VALUE, GRADIENT = (
-    jnp.asarray(RNG.normal(size=(3, 2, steps, 4)), jnp.float32) for steps in (5, 7, 7, 5)
-)
-#: Keys that each query sees; the second clip has a query that sees none.
-REACH = jnp.array([[1, 2, 3, 4, 7], [0, 1, 1, 7, 7], [7, 7, 7, 7, 7]])
 SEED = jax.random.key(3)
-
-
-def plain_attention(query, key, value, rate):
-    """The same by its definition, weights and all."""
-    scores = jnp.einsum("bkqh,bkth->bkqt", query, key)
-    visible = jnp.broadcast_to((jnp.arange(7)[None, None] < REACH[..., None])[:, None], scores.shape)
-    weights = jax.nn.softmax(jnp.where(visible, scores, -1e9), axis=-1, where=visible)
-    return jnp.einsum("bkqt,bkth->bkqh", drop(jnp.where(visible, weights, 0), rate, SEED), value)
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.5])
-def test_attention_and_its_gradients_equal_the_definition(rate):
-    expected, pull = jax.vjp(functools.partial(plain_attention, rate=rate), QUERY, KEY, VALUE)
-    found, pull_found = jax.vjp(lambda q, k, v: attend(q, k, v, REACH, SEED, rate), QUERY, KEY, VALUE)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert np.all(np.asarray(found)[1, :, 0] == 0)
-    for a, b in zip(pull_found(GRADIENT), pull(GRADIENT), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-6)
 
 
 def test_reach_follows_each_clips_own_lengths():

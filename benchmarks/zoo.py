@@ -131,6 +131,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_large_pages(sys.argv[0])  # as msa_jax.main does, and the next line
+    restart_with_large_pages(sys.argv[0])  # this and the next as msa_jax.main does
     release_after_compiling()
     run_command(main)

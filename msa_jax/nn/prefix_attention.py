@@ -4,7 +4,8 @@ The weights [B, K, Tq, Tk] are the bulk of MulT's memory (2.1 GB per copy for 16
 all layers keep theirs for the backward pass). They are not kept: the backward pass computes them again
 from their normaliser, as FlashAttention does (Dao et al. 2022). On a CPU they are also computed tile by
 tile, so that they stay in its caches, and tiles that no query sees are left out. Other platforms take
-all of a layer at once, as one tile. Dropout is the same either way.
+all of a layer at once, as one tile; so do several devices, each for its own clips, since the loop over
+tiles would have every device compute all of them. Dropout is the same either way.
 
 Inside, clips and heads are one axis of N rows, and time is last: [N, H, T]. On a CPU a product with the
 weights of a tile that gives [N, H, T] takes down to a twelfth of the time of one that gives [N, T, H].
@@ -99,7 +100,7 @@ def _by_platform(at_once, in_tiles, operands, rate):
     query, key, *_ = operands
     at_once = functools.partial(at_once, rate=rate)
     tiles = tiles_of(query.shape[0], query.shape[2], key.shape[2])
-    if tiles is None:
+    if tiles is None or jax.device_count() > 1:
         return at_once(*operands)
     return lax.platform_dependent(
         *operands, cpu=functools.partial(in_tiles, rate=rate, tiles=tiles), default=at_once
@@ -145,7 +146,10 @@ def _start(query: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def _read(state, query, key, value, reach, dropped):
-    """The softmax of query [N, H, Tq] goes on over further keys (Milakov and Gimelshein 2018)."""
+    """The softmax of query [N, H, Tq] goes on over further keys (Milakov and Gimelshein 2018).
+
+    Of this key and value [N, H, Tk] a query sees the first ``reach`` [N, Tq]; less than 1 is none.
+    """
     out, largest, total = state
     scores = _scores(query, key, reach)
     now = jnp.maximum(largest, scores.max(axis=-1))
@@ -164,7 +168,10 @@ def _finish(state, reach: jax.Array, dtype) -> tuple[jax.Array, jax.Array]:
 
 
 def _gradients(query, key, value, reach, normaliser, gradient, mean, dropped):
-    """What a tile adds to the gradients of its query, key and value, in float32."""
+    """What a tile adds to the gradients of its query, key and value, [N, H, T] each, in float32.
+
+    Normaliser and mean, the sum of gradient times result over H, are [N, Tq]; the gradient is [N, H, Tq].
+    """
     weights = jnp.exp(_scores(query, key, reach) - normaliser[:, :, None])
     kept = dropped(weights)
     d_scores = kept * _products(gradient, value) - weights * mean[:, :, None]

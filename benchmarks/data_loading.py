@@ -58,8 +58,8 @@ def run_phase(phase: str, folder: pathlib.Path) -> dict[str, float]:
     """Runs one phase in this process; returns its seconds and the growth of the peak memory."""
     import numpy as np
 
-    from msa_jax import convert
-    from msa_jax.data.open import open_dataset
+    from msa_jax.commands import convert
+    from msa_jax.data.opening import open_dataset
 
     phases = {
         "open_pickle": lambda: open_dataset(folder / "mosei.pkl"),

@@ -22,8 +22,8 @@ import optax
 from train_throughput import matmul_peak
 
 from msa_jax.errors import run_command
-from msa_jax.macs import count_macs
 from msa_jax.nn.bert import Bert, BertSettings
+from msa_jax.summary.operations import count_macs
 
 OPTIMISER = optax.adam(5e-5)
 

@@ -104,10 +104,10 @@ def main() -> None:
             f"--workdir={run}",
         ]
         commands = {
-            "check_data": ["-m", "msa_jax.check_data", pickle],
-            "convert": ["-m", "msa_jax.convert", pickle, data],
+            "check_data": ["-m", "msa_jax", "check-data", pickle],
+            "convert": ["-m", "msa_jax", "convert", pickle, data],
             "main": ["-m", "msa_jax.main", *train, f"--config.train.epochs={options.epochs}"],
-            "predict": ["-m", "msa_jax.predict", f"--workdir={run}", f"--input={pickle}", "--split=test"],
+            "predict": ["-m", "msa_jax", "predict", f"--workdir={run}", f"--input={pickle}", "--split=test"],
         }
         figures = {command: measure(words) for command, words in commands.items()}
         size = round(pathlib.Path(pickle).stat().st_size / 1e6)

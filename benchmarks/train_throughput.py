@@ -20,14 +20,12 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 from msa_jax import config as configuration  # noqa: E402
-from msa_jax.compiler_memory import release_after_compiling  # noqa: E402
 from msa_jax.data.batch import example_batch  # noqa: E402
 from msa_jax.data.dataset import Dataset  # noqa: E402
-from msa_jax.data.load import load_dataset  # noqa: E402
+from msa_jax.data.opening import load_dataset  # noqa: E402
 from msa_jax.errors import run_command  # noqa: E402
-from msa_jax.large_pages import restart_with_large_pages  # noqa: E402
-from msa_jax.macs import count_macs  # noqa: E402
-from msa_jax.train import setup as building  # noqa: E402
+from msa_jax.summary.operations import count_macs  # noqa: E402
+from msa_jax.train import build  # noqa: E402
 from msa_jax.train.step import train_step  # noqa: E402
 
 
@@ -44,7 +42,7 @@ def matmul_peak(size: int = 2048, repeats: int = 8) -> float:
     return 2 * size**3 / best
 
 
-def run_epoch(ready: building.Setup, state: Any, seed: int, epoch: int, grouped: bool) -> tuple[Any, float]:
+def run_epoch(ready: build.Setup, state: Any, seed: int, epoch: int, grouped: bool) -> tuple[Any, float]:
     """Trains for an epoch; returns the state and the seconds until the device was done."""
     source = ready.sources["train"]
     chunks = ready.train_plan.epoch(seed, epoch, grouped)
@@ -56,7 +54,7 @@ def run_epoch(ready: building.Setup, state: Any, seed: int, epoch: int, grouped:
     return state, time.perf_counter() - began
 
 
-def compile_all(ready: building.Setup, seed: int, grouped: bool) -> tuple[Any, float, float]:
+def compile_all(ready: build.Setup, seed: int, grouped: bool) -> tuple[Any, float, float]:
     """Runs one chunk of every shape twice; the difference is the compilation.
 
     Returns:
@@ -78,7 +76,7 @@ def compile_all(ready: building.Setup, seed: int, grouped: bool) -> tuple[Any, f
     return state, compiling, first
 
 
-def epoch_flops(ready: building.Setup, spec: Any, seed: int, grouped: bool) -> float:
+def epoch_flops(ready: build.Setup, spec: Any, seed: int, grouped: bool) -> float:
     """Floating-point operations of one epoch's training steps, counted in the program itself."""
     learner, total = ready.programs.learner, 0.0
     for shape in ready.train_plan.shapes:
@@ -92,8 +90,8 @@ def epoch_flops(ready: building.Setup, spec: Any, seed: int, grouped: bool) -> f
 def measure(config: configuration.Config, stored: Dataset, epochs: int) -> dict[str, Any]:
     """The figures of training on a data set, as a dictionary ready for JSON."""
     loaded = time.perf_counter()
-    dataset = building.prepare(config, stored)
-    ready = building.build(config, dataset)
+    dataset = build.prepare(config, stored)
+    ready = build.build(config, dataset)
     built = time.perf_counter()
     grouped, seed = config.data.group_by_length, config.train.seed
     state, compile_seconds, first_step = compile_all(ready, seed, grouped)
@@ -140,6 +138,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_large_pages(sys.argv[0])  # this and the next as msa_jax.main does
-    release_after_compiling()
     run_command(main)

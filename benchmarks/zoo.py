@@ -22,11 +22,9 @@ import train_throughput
 
 from msa_jax import config as configuration
 from msa_jax import models
-from msa_jax.compiler_memory import release_after_compiling
 from msa_jax.data import synthetic
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.errors import run_command
-from msa_jax.large_pages import restart_with_large_pages
 from msa_jax.train import pretrained
 
 LENGTHS = {"text": 50, "audio": 375, "vision": 500}
@@ -131,6 +129,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_large_pages(sys.argv[0])  # this and the next as msa_jax.main does
-    release_after_compiling()
     run_command(main)

@@ -22,5 +22,5 @@ run cd "$folder"
 run "$python" -m pip install --quiet --constraint launch/colab_versions.txt .
 run "$python" -m pip check
 run "$python" -m msa_jax.main --config=configs/synthetic.py:tiny --workdir=run --compile-cache=off
-run "$python" -m msa_jax.export --workdir=run --format=stablehlo --out=export
-run "$python" -m msa_jax.export --workdir=run --format=safetensors --out=weights
+run "$python" -m msa_jax export --workdir=run --format=stablehlo --out=export
+run "$python" -m msa_jax export --workdir=run --format=safetensors --out=weights

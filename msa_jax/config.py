@@ -16,8 +16,6 @@ from typing import Any
 
 import ml_collections
 
-from msa_jax.data.prepare import REDUCTIONS, reduced_spec
-from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec, parse_columns
 from msa_jax.errors import ConfigError, MsaJaxError, nearest
 
 #: A ConfigDict. Declared Any, because the library's own annotations say that a value may be
@@ -181,28 +179,3 @@ def require_choice(key: str, value: str, known: tuple[str, ...]) -> None:
     """Raises ConfigError unless ``value`` is one of ``known``."""
     if value not in known:
         raise ConfigError(f"{key}={value!r} is not one of {', '.join(known)}.{nearest(str(value), known)}")
-
-
-def expected_spec(config: Config) -> DatasetSpec:
-    """The data set as published and as a model reads it (``data.reduce``), for work that needs shapes
-    but no clips (summaries, tests).
-
-    Training reads its DatasetSpec from the data; these shapes are never used there.
-    """
-    data = config.data
-    modalities = {}
-    for name in MODALITIES:
-        length, width = data.expected[name]
-        groups = {k: parse_columns(v) for k, v in data.groups[name].items()}
-        modalities[name] = ModalitySpec(width=width, length=length, groups=groups)
-    require_choice("data.reduce", data.reduce, REDUCTIONS)
-    spec = DatasetSpec(
-        name=data.name,
-        modalities=modalities,
-        label_range=tuple(data.label_range),
-        metrics=data.metrics,
-        tasks=tuple(data.expected.tasks),
-        counts=dict(zip(("train", "valid", "test"), data.expected.counts, strict=True)),
-        has_tokens=True,
-    )
-    return reduced_spec(spec, data.reduce)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
-from msa_jax.interop.peers.encoder import bert
 from msa_jax.nn.bert import Bert, BertSettings
+from msa_jax.weights.peers.encoder import bert
 
 SIZES: dict[str, Any] = {
     "hidden_size": 8,

@@ -8,8 +8,8 @@ import numpy as np
 from parity_errors import Errors
 from parity_weights import compare_gradient, variables_of
 
-from msa_jax.interop.peers.encoder import bert
 from msa_jax.nn.bert import Bert, BertSettings
+from msa_jax.weights.peers.encoder import bert
 
 
 def settings_of(meta: dict) -> BertSettings:

@@ -14,10 +14,10 @@ from parity_weights import compare_gradient, variables_of
 from msa_jax import metrics
 from msa_jax.data import clean
 from msa_jax.data.align import align_as_mmsa
-from msa_jax.interop.layers import linear, lstm_cell, norm, packed_attention, recurrent
 from msa_jax.nn.attention import MultiHeadAttention
 from msa_jax.nn.recurrent import GRU, LSTM, LSTMInput, LSTMStep, StackedLSTM
 from msa_jax.nn.transformer import EncoderLayer
+from msa_jax.weights.layers import linear, lstm_cell, norm, packed_attention, recurrent
 
 Arrays = dict[str, np.ndarray]
 

@@ -10,8 +10,8 @@ import parity_models
 from parity_errors import Errors
 from parity_weights import compare_gradient
 
-from msa_jax.interop import mmsa
 from msa_jax.models import mutual_information
+from msa_jax.weights import state_dict
 
 Arrays = Mapping[str, np.ndarray]
 #: Our modality and sign by the file's names.
@@ -75,5 +75,5 @@ def _compare_first_pass(run: Any, errors: Errors) -> None:
     with jax.default_matmul_precision("highest"):
         loss, gradient = jax.jit(jax.value_and_grad(loss_of))(run.variables["params"])
     errors.compare("stage1/loss", loss)
-    peer = mmsa.peer_model(run.block.name)
+    peer = state_dict.peer_model(run.block.name)
     compare_gradient(peer.entries(run.block), errors, gradient, "stage1/grad/", peer=peer)

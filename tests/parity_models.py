@@ -21,7 +21,7 @@ from msa_jax import config as configuration
 from msa_jax import models
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
-from msa_jax.interop import mmsa
+from msa_jax.weights import state_dict
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 #: Files that hold more than a forward pass and its gradient. Each module has memory_of_loss(arrays, block),
@@ -48,7 +48,7 @@ def our_name(model: str) -> str:
 def model_block(meta: dict[str, Any]) -> configuration.Config:
     """Our model block with the peer's settings, all dropouts off, compat on."""
     name = our_name(meta["model"])
-    settings = mmsa.peer_model(name).settings({"seq_lens": meta["seq_lens"], **meta["config"]})
+    settings = state_dict.peer_model(name).settings({"seq_lens": meta["seq_lens"], **meta["config"]})
     settings |= {k: 0.0 for k in settings if k.endswith("dropout")}
     if "bert" in meta:
         settings |= {f"encoder.{k}": v for k, v in dataclasses.asdict(settings_of(meta)).items()}
@@ -118,7 +118,7 @@ def compare(arrays: dict[str, np.ndarray], meta: dict[str, Any], errors: Errors)
     state = {
         k.split("/", 1)[1]: a for k, a in arrays.items() if k.startswith(("state/", "state_unregistered/"))
     }
-    variables = mmsa.import_state_dict(model, state, block, batch)
+    variables = state_dict.import_state_dict(model, state, block, batch)
     objective = models.objective(block, spec_of(arrays, meta))
     extra = EXTRAS.get(block.name)
     memory = extra.memory_of_loss(arrays, block) if extra else ()
@@ -166,7 +166,7 @@ def _compare_mode(arrays, errors: Errors, folder: str, run, variables, block) ->
         if key.startswith(f"{folder}loss_parts/"):
             errors.compare(key, parts[key.rsplit("/", 1)[1]])
     _compare_outputs(arrays, errors, f"{folder}out/", outputs, block)
-    peer = mmsa.peer_model(block.name)
+    peer = state_dict.peer_model(block.name)
     folders = (f"{folder}grad/", f"{folder}grad_unregistered/")
     compare_gradient(peer.entries(block), errors, gradient, *folders, peer=peer)
     return updated
@@ -187,7 +187,7 @@ def _compare_outputs(arrays, errors: Errors, folder: str, outputs, block) -> Non
 
 def _compare_statistics(arrays, errors: Errors, after, block) -> None:
     flat = flax.traverse_util.flatten_dict(dict(after), sep="/")
-    for entry in mmsa.peer_model(block.name).entries(block):
+    for entry in state_dict.peer_model(block.name).entries(block):
         key = f"train/state_after/{entry.peer}"
         if entry.ours.startswith("batch_stats/"):
             errors.compare(key, flat[entry.ours])

@@ -1,4 +1,4 @@
-"""Golden weights and gradients, by the pairs of names of msa_jax.interop.layers."""
+"""Golden weights and gradients, by the pairs of names of msa_jax.weights.layers."""
 
 import fnmatch
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import flax.traverse_util
 import numpy as np
 from parity_errors import Errors
 
-from msa_jax.interop.layers import Entry, PeerModel
+from msa_jax.weights.layers import Entry, PeerModel
 
 
 def variables_of(entries: list[Entry], arrays: Mapping[str, np.ndarray]) -> Any:

@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from msa_jax import config as configuration
+from msa_jax.data import opening
 from msa_jax.errors import ConfigError
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
@@ -23,7 +24,7 @@ def test_every_config_loads_and_survives_json(name):
 @pytest.mark.parametrize("name", DATASETS)
 def test_expected_spec_has_the_published_shapes(name):
     config = configuration.load(f"{CONFIGS / name}.py")
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     for modality, record in spec.modalities.items():
         assert (record.length, record.width) == tuple(config.data.expected[modality])
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import GOLDEN
 from parity_errors import Errors
 
-from msa_jax.interop.peers import PEERS
+from msa_jax.weights.peers import PEERS
 
 
 def model_of(path: pathlib.Path) -> str:

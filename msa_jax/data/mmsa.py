@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data import unpickle
 from msa_jax.data.dataset import Split
+from msa_jax.data.pickle import machine
+from msa_jax.data.pickle.arrays import Latin1, Span, StoredArray
 from msa_jax.data.spec import MODALITIES, SPLITS, UNIMODAL_TASKS
-from msa_jax.data.stored import Latin1, Span, StoredArray
 from msa_jax.errors import DataError, nearest
 
 REQUIRED = ("id", *MODALITIES, "regression_labels")
@@ -63,7 +63,7 @@ def read(path: pathlib.Path, by_transcripts: bool = False) -> tuple[dict[str, Sp
     Raises:
       DataError: if the file is missing, damaged or hostile, or its content is not as described above.
     """
-    content = unpickle.load(path)
+    content = machine.load(path)
     if not isinstance(content, dict) or not set(SPLITS) <= set(content):
         found = ", ".join(sorted(map(repr, content))) if isinstance(content, dict) else "no dict"
         raise DataError(

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from msa_jax.data.dataset import Dataset, Split
+from msa_jax.data.pickle.arrays import readable
 from msa_jax.data.spec import MODALITIES, SPLITS, DatasetSpec
-from msa_jax.data.stored import readable
 from msa_jax.errors import DataError
 from msa_jax.files import check_new_folder, new_folder
 
@@ -119,9 +119,7 @@ def read(folder: pathlib.Path, verify: bool = False) -> Dataset:
 def _manifest(folder: pathlib.Path) -> dict[str, Any]:
     """Reads the manifest and checks its form, so that it can name no file outside the folder."""
     if not (folder / MANIFEST).is_file():
-        raise DataError(
-            f"{folder} is no store (it has no {MANIFEST}); make one with 'python -m msa_jax.convert'."
-        )
+        raise DataError(f"{folder} is no store (it has no {MANIFEST}); make one with 'msa-jax convert'.")
     manifest = json.loads((folder / MANIFEST).read_text())
     if manifest["format"] != _FORMAT:
         raise DataError(

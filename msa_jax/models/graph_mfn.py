@@ -25,8 +25,8 @@ from msa_jax.models.mfn import read_aligned
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import n_outputs, read_settings, scores
 from msa_jax.nn.fine_grained import Columns, split_columns
+from msa_jax.nn.gated_memory import GatedMemory, LSTMSystem, TwoLayerNet, shifted
 from msa_jax.nn.initializers import Dense
-from msa_jax.nn.memory import GatedMemory, LSTMSystem, TwoLayerNet, shifted
 
 #: A node of the graph: the modalities that it stands for.
 Node = tuple[str, ...]

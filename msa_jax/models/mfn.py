@@ -24,7 +24,7 @@ from msa_jax.models import objectives
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import n_outputs, read_inputs, read_settings, scores
 from msa_jax.nn.fine_grained import Columns, split_columns
-from msa_jax.nn.memory import GatedMemory, LSTMSystem, TwoLayerNet, shifted
+from msa_jax.nn.gated_memory import GatedMemory, LSTMSystem, TwoLayerNet, shifted
 
 
 @dataclasses.dataclass(frozen=True)

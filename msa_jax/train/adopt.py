@@ -10,11 +10,10 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from msa_jax.config import Config
-from msa_jax.data.load import load_dataset
+from msa_jax.data.opening import load_dataset
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import RunError
-from msa_jax.train import pretrained
-from msa_jax.train import setup as building
+from msa_jax.train import build, pretrained
 from msa_jax.train.checkpoint import Progress, best_of
 from msa_jax.train.display import Display
 from msa_jax.train.loop import Loop
@@ -49,8 +48,8 @@ def _fill(folder: RunFolder, config: Config, read: Callable[[Any, DatasetSpec], 
     display = Display(quiet=False)
     config = pretrained.with_sizes(config, need_folder=False)
     stored = load_dataset(config.data)
-    dataset = building.prepare(config, stored)
-    setup = building.build(config, dataset)
+    dataset = build.prepare(config, stored)
+    setup = build.build(config, dataset)
     learner = setup.programs.learner
     variables = read(learner.model, dataset.spec)
     everywhere = NamedSharding(learner.mesh, P())
@@ -71,9 +70,6 @@ def _fill(folder: RunFolder, config: Config, read: Callable[[Any, DatasetSpec], 
         loop.progress.history.append({**row, "seconds": 0.0})
         folder.write_history(loop.progress.history)
         loop.checkpoints.save(loop.state, loop.best, loop.progress)
-        result = loop.finish()
+        return loop.finish()
     finally:
         loop.close()
-    columns = {"test": result["test"], "valid": result["valid"]}
-    display.result(f"{config.model.name} on {stored.spec.name}, imported", columns)
-    return result

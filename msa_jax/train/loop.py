@@ -15,18 +15,16 @@ import numpy as np
 from msa_jax import metrics
 from msa_jax.config import Config
 from msa_jax.data.dataset import Dataset
-from msa_jax.data.load import load_dataset
 from msa_jax.data.loader import Chunk
+from msa_jax.data.opening import load_dataset
 from msa_jax.errors import Interrupted, RunError
-from msa_jax.reports import page, targets
-from msa_jax.train import pretrained, processes
-from msa_jax.train import setup as building
+from msa_jax.train import build, pretrained, processes
 from msa_jax.train.accumulate import drop_accumulated
+from msa_jax.train.build import Setup
 from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, with_best
 from msa_jax.train.display import Display
 from msa_jax.train.optim import build_schedule
 from msa_jax.train.run_folder import RunFolder
-from msa_jax.train.setup import Setup
 from msa_jax.train.state import TrainState, count_parameters
 
 #: Validation scores of which less is better; of all others more is.
@@ -54,8 +52,8 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
             stored = load_dataset(config.data)
             for note in stored.notes:
                 display.say(f"note: {note}")
-            dataset = building.prepare(config, stored)
-            setup = building.build(config, dataset)
+            dataset = build.prepare(config, stored)
+            setup = build.build(config, dataset)
             if first:  # after all that a wrong setting can break, so that a mended one finds the folder free
                 folder.claim(config, stored.spec, dataset.spec)
                 if pretrained.has_folder(config.model):
@@ -66,15 +64,6 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
             result = loop.finish()
         finally:
             loop.close()
-    if first:
-        target = targets.target_for(dataset.spec.name, config.model.task)
-        columns = {"test": result["test"], "valid": result["valid"]}
-        if target:
-            columns["paper"] = target
-        if dataset.best_reachable:
-            columns["best reachable"] = dict(dataset.best_reachable)
-        display.result(f"{config.model.name} on {dataset.spec.name}", columns)
-        display.say(f"report: {folder.path / 'report.html'}")
     return result
 
 
@@ -111,7 +100,7 @@ class Loop:
     """One run from its last checkpoint (or its beginning) to its end."""
 
     def __init__(self, config: Config, dataset: Dataset, folder: RunFolder, setup: Setup, display: Display):
-        # dataset: as building.prepare made it
+        # dataset: as build.prepare made it
         self.config, self.dataset, self.folder = config, dataset, folder
         self.setup, self.display = setup, display
         self.schedule = build_schedule(config.train, setup.train_plan.steps())
@@ -346,7 +335,6 @@ class Loop:
             label = self.dataset.splits["test"].labels["M"]
             self.folder.write_features(evaluated["test"]["fusion"], label)
             self.folder.write_result(result)
-            page.write_report(self.folder.path)
         return result
 
     def close(self) -> None:

@@ -71,7 +71,7 @@ def group_names(train: Config, frozen: tuple[str, ...], params: Any) -> Any:
         if name not in used and (has_encoder or not of_encoder):
             raise ConfigError(
                 f"train.groups.{name}.paths={train.groups[name].paths!r} matches no parameter (or only those "
-                "of another group with a longer pattern); `python -m msa_jax.summarize` lists the paths."
+                "of another group with a longer pattern); `msa-jax summarize` lists the paths."
             )
     return names
 

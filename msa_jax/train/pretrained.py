@@ -12,7 +12,7 @@ from msa_jax.config import Config
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.tokenize import Tokenizer
 from msa_jax.errors import ConfigError, DataError
-from msa_jax.interop import huggingface
+from msa_jax.weights import huggingface
 
 #: The folder's name that stands for untrained weights.
 RANDOM = "random"

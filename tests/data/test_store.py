@@ -14,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 from msa_jax.data import store
-from msa_jax.data.open import open_dataset
+from msa_jax.data.opening import open_dataset
 from msa_jax.errors import DataError
 
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from msa_jax import main
-from msa_jax.train import loop, processes, setup
+from msa_jax.commands import train
+from msa_jax.train import build, loop, processes
 
 ROOT = pathlib.Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"
@@ -36,7 +37,8 @@ def starts(monkeypatch, words):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(loop, "train_and_evaluate", lambda *arguments: begun.append(arguments))
     monkeypatch.setattr(processes, "join", lambda: joined.append(True))
-    monkeypatch.setattr(setup, "use_compile_cache", lambda _: None)
+    monkeypatch.setattr(train, "show", lambda *_: None)
+    monkeypatch.setattr(build, "use_compile_cache", lambda _: None)
     place = words.index("msa_jax.main")
     assert words[place - 1] == "-m"
     main.main(words[place + 1 :])

@@ -11,6 +11,7 @@ from random_params import random_params
 
 from msa_jax import config as configuration
 from msa_jax import models
+from msa_jax.data import opening
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 
@@ -76,7 +77,7 @@ def used(fn, params) -> dict[str, bool]:
 def count_parameters(argument: str) -> int:
     """Parameters of a configuration such as "mosi.py:mfn" at its data set's published shapes."""
     config = configuration.load(f"{CONFIGS / argument}")
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     model = models.build(config.model, spec)
     batch = jax.eval_shape(lambda: example_batch(spec, 2))
     shapes: Any = jax.eval_shape(lambda b: model.init(jax.random.key(0), b, train=False), batch)

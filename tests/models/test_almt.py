@@ -12,10 +12,12 @@ from random_params import random_params
 from small import CONFIGS, SPEC, model_block, random_model_params, small_batch
 
 from msa_jax import config as configuration
-from msa_jax import models, summarize
+from msa_jax import models
+from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.errors import ConfigError, DataError
 from msa_jax.models.almt import HyperModalityLayer
+from msa_jax.summary import counting
 
 #: BERT's pooler, which the public class carries and nothing reads.
 POOLER = 768 * 768 + 768
@@ -39,7 +41,7 @@ def shapes_of(argument: str, *overrides: str) -> dict[str, tuple[int, ...]]:
     """Shape per parameter of a data set's full model."""
     dataset, variant = argument.split(":")
     config = configuration.load(f"{CONFIGS / dataset}.py:{variant}", list(overrides))
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     model = models.build(config.model, spec)
     batch = jax.eval_shape(lambda: example_batch(spec, 2))
     shapes = jax.eval_shape(lambda b: model.init(jax.random.key(0), b), batch)["params"]
@@ -69,7 +71,7 @@ def test_trainable_parameters_with_stored_features_and_classes():
 def test_counts_of_the_printed_tables(row):
     dataset, variant = row.split(":")
     config = configuration.load(f"{CONFIGS / dataset}.py:{variant}", ALIGNED[dataset])
-    counted = summarize.summarise_as_thop(config)
+    counted = counting.summarise_as_thop(config)
     parameters, operations = PRINTED[row]
     assert counted["parameters"] == parameters
     assert f"{counted['macs_per_batch']:.2e}".replace("+", "") == operations

@@ -14,6 +14,7 @@ from small import CONFIGS, LENGTHS, SPEC
 
 from msa_jax import config as configuration
 from msa_jax import models
+from msa_jax.data import opening
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.prepare import reduce_dataset
@@ -221,7 +222,7 @@ def test_a_training_state_is_saved_and_restored(name, tmp_path):
 @ALL
 def test_the_configuration_of_every_data_set_builds(name, dataset):
     config = configuration.load(f"{CONFIGS / dataset}.py:{name}")
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     model = models.build(config.model, spec)
     batch = jax.eval_shape(lambda: example_batch(spec, 2))
     if name in NEED_UNIMODAL_LABELS and "T" not in spec.tasks:
@@ -244,7 +245,7 @@ def test_the_configuration_of_every_data_set_builds(name, dataset):
 @pytest.mark.parametrize("name", [m for m in models.MODELS if m not in REGRESSION_ONLY])
 def test_classes_are_logits(name):
     config = configuration.load(f"{CONFIGS / 'sims.py'}:{name},tiny,task=classification")
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     model, objective = models.build(config.model, spec), models.objective(config.model, spec)
 
     def run(b):

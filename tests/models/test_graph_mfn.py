@@ -13,10 +13,11 @@ from small import CONFIGS, SPEC, count_parameters, model_block
 
 from msa_jax import config as configuration
 from msa_jax import models
+from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.errors import DataError
-from msa_jax.interop import mmsa
 from msa_jax.models.graph_mfn import INNER_NODES, DynamicFusionGraph, frozen, node_name
+from msa_jax.weights import state_dict
 
 #: Weights of the four node networks, which the published counts leave out.
 UNREGISTERED = {"mosi": 208_656, "mosei": 133_712, "sims": 253_712}
@@ -41,7 +42,7 @@ def test_parameters_as_published_and_the_node_networks(argument, published):
 @pytest.mark.parametrize("dataset", UNREGISTERED)
 def test_compat_freezes_the_node_networks_and_nothing_else(dataset):
     block = configuration.load(f"{CONFIGS / dataset}.py:graph_mfn", ["model.compat=True"])
-    spec = configuration.expected_spec(block)
+    spec = opening.expected_spec(block)
     model = models.build(block.model, spec)
     shapes: Any = jax.eval_shape(lambda: model.init(jax.random.key(0), example_batch(spec, 1), train=False))
     flat = flax.traverse_util.flatten_dict(shapes["params"], sep="/")
@@ -86,7 +87,7 @@ def test_graph_edge_by_edge():
 def peer_state(model, block, batch) -> dict[str, np.ndarray]:
     """A state dict of the public class, node networks included, that holds the model's own weights."""
     flat = flax.traverse_util.flatten_dict({"params": random_params(model, batch)}, sep="/")
-    entries = mmsa.peer_model("graph_mfn").entries(block)
+    entries = state_dict.peer_model("graph_mfn").entries(block)
     parts: dict[str, list[Any]] = {}
     for entry in entries:
         parts.setdefault(entry.peer, []).append(flat[entry.ours])
@@ -107,8 +108,8 @@ def test_import_draws_networks_that_the_public_class_does_not_save(saved):
     model, block, batch, whole = saved
     registered = {k: v for k, v in whole.items() if "networks" not in k}
     assert len(whole) - len(registered) == 16
-    complete = mmsa.import_state_dict(model, whole, block, batch)["params"]
-    drawn = mmsa.import_state_dict(model, registered, block, batch)["params"]
+    complete = state_dict.import_state_dict(model, whole, block, batch)["params"]
+    drawn = state_dict.import_state_dict(model, registered, block, batch)["params"]
     zeros = jax.tree.map(jnp.zeros_like, batch)
     fresh: Any = jax.jit(lambda: model.init(jax.random.key(0), zeros, train=False))()
     flat, kept, first = (
@@ -124,4 +125,4 @@ def test_import_misses_what_the_public_class_does_save(saved):
     model, block, batch, whole = saved
     del whole["graph_mfn.t_network.0.bias"]
     with pytest.raises(DataError, match=r"missing graph_mfn\.t_network\.0\.bias"):
-        mmsa.import_state_dict(model, whole, block, batch)
+        state_dict.import_state_dict(model, whole, block, batch)

@@ -12,6 +12,7 @@ from small import CONFIGS, LENGTHS, SPEC, model_block, random_model_params, smal
 
 from msa_jax import config as configuration
 from msa_jax import models
+from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.errors import ConfigError
 from msa_jax.models import misa
@@ -30,7 +31,7 @@ UNREAD = (128 * 4 + 4) + 2 * 2 * 768
 
 def count(argument: str, *overrides: str) -> int:
     config = configuration.load(f"{CONFIGS / argument}", [f"model.{o}" for o in overrides])
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     module = models.build(config.model, spec)
     batch = jax.eval_shape(lambda: example_batch(spec, 2))
     shapes = jax.eval_shape(lambda b: module.init(jax.random.key(0), b, train=False), batch)

@@ -10,6 +10,7 @@ from small import CONFIGS, SPEC, count_parameters, model_block, random_model_par
 
 from msa_jax import config as configuration
 from msa_jax import models
+from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.errors import ConfigError
 from msa_jax.models import mmim
@@ -33,7 +34,7 @@ def block(*overrides: str) -> Any:
 def test_as_many_parameters_as_published(dataset):
     assert count_parameters(f"{dataset}.py:mmim") + POOLER == ALL[dataset]
     config = configuration.load(f"{CONFIGS / dataset}.py:mmim", ["model.text_encoder=frozen"])
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     module = models.build(config.model, spec)
     shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), example_batch(spec, 2), train=False))
     assert sum(x.size for x in jax.tree.leaves(shapes)) == WITHOUT_BERT[dataset]
@@ -163,7 +164,7 @@ def test_the_first_pass_raises_the_likelihood():
 
 def test_kernels_start_from_xaviers_normal_values():
     config = configuration.load(f"{CONFIGS / 'mosi.py'}:mmim", ["model.text_encoder=frozen"])
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     module = models.build(config.model, spec)
     batch = example_batch(spec, 1, (2, 2, 2))
     params: Any = jax.jit(lambda b: module.init(jax.random.key(0), b, train=False)["params"])(batch)

@@ -12,6 +12,7 @@ from small import CONFIGS, SPEC, model_block, random_model_params, small_batch, 
 
 from msa_jax import config as configuration
 from msa_jax import models
+from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.data.spec import ModalitySpec
 from msa_jax.errors import ConfigError
@@ -21,7 +22,7 @@ def sizes(argument: str) -> dict[str, int]:
     """Elements per parameter of a data set's full model."""
     dataset, variant = argument.split(":")
     config = configuration.load(f"{CONFIGS / dataset}.py:{variant}")
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     model = models.build(config.model, spec)
     batch = jax.eval_shape(lambda: example_batch(spec, 2, (8, 8, 8)))
     shapes = jax.eval_shape(lambda b: model.init(jax.random.key(0), b), batch)["params"]

@@ -5,8 +5,11 @@ import pytest
 from small import CONFIGS
 
 from msa_jax import config as configuration
-from msa_jax import models, summarize
+from msa_jax import models
+from msa_jax.commands import summarize
+from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
+from msa_jax.summary import counting
 from msa_jax.train.state import count_parameters
 
 #: Trainable parameters of the public classes with the published settings.
@@ -73,7 +76,7 @@ def test_trainable_parameters(dataset, model, expected):
     name = model.replace(",compat", "")
     overrides = ["model.compat=true"] if name != model else []
     config = configuration.load(f"{CONFIGS / dataset}.py:{name}", overrides)
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     module = models.build(config.model, spec)
     shapes = jax.eval_shape(
         lambda: module.init(jax.random.key(0), example_batch(spec, 2), train=False)["params"]
@@ -90,7 +93,7 @@ def test_counts_of_the_printed_tables(dataset, model, expected):
     parameters, operations = expected
     overrides = TMT_RUN[dataset] if model.startswith("tmt") else []
     config = configuration.load(f"{CONFIGS / dataset}.py:{model}", overrides)
-    counted = summarize.summarise_as_thop(config)
+    counted = counting.summarise_as_thop(config)
     assert counted["parameters"] == parameters
     # Graph-MFN-fg on MOSEI is printed as 2.11e9; 2.1155e9 rounds to 2.12e9 and cuts to 2.11e9.
     digits = float(f"{counted['macs_per_batch']:.2e}")

@@ -9,8 +9,10 @@ import pytest
 from small import CONFIGS, SPEC, count_parameters, model_block, random_model_params, small_batch
 
 from msa_jax import config as configuration
-from msa_jax import models, thop
+from msa_jax import models
+from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
+from msa_jax.summary import thop
 
 #: Of the layers in BERT-base that are no embeddings, which the published tables count.
 ENCODER_LAYERS = 12 * 7_087_872 + 2 * 768 + 768 * 769
@@ -42,7 +44,7 @@ def test_parameters_without_the_encoder(dataset, expected, monkeypatch):
 def test_parameters_of_the_published_tables(dataset, fg, expected):
     overrides = ["model.compat=true", "model.text_encoder=frozen"]
     config = configuration.load(f"{CONFIGS / dataset}.py:self_mm,fg={fg}", overrides)
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     batch = jax.eval_shape(lambda: example_batch(spec, 2, (8, 8, 8)))
     counted = thop.count(models.build(config.model, spec), batch, "self_mm").parameters
     assert counted + ENCODER_LAYERS == expected

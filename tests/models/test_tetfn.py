@@ -11,10 +11,12 @@ import pytest
 from small import CONFIGS, SPEC, model_block, random_model_params, small_batch
 
 from msa_jax import config as configuration
-from msa_jax import models, thop
+from msa_jax import models
+from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.errors import ConfigError
 from msa_jax.models.tetfn import positions
+from msa_jax.summary import thop
 
 #: Of the layers in BERT-base that are no embeddings, which the published tables count.
 ENCODER_LAYERS = 12 * 7_087_872 + 2 * 768 + 768 * 769
@@ -28,7 +30,7 @@ def shapes_of(dataset: str, *overrides: str, fg: str = "none") -> Any:
     """Config, module, and the shapes of a data set's full model on stored text features."""
     overrides = ("model.text_encoder=frozen", *overrides)
     config = configuration.load(f"{CONFIGS / dataset}.py:tetfn,fg={fg}", list(overrides))
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     model, batch = models.build(config.model, spec), jax.eval_shape(lambda: example_batch(spec, 2, (8, 8, 8)))
     shapes: Any = jax.eval_shape(lambda b: model.init(jax.random.key(0), b), batch)
     return model, batch, flax.traverse_util.flatten_dict(shapes["params"], sep="/")

@@ -12,11 +12,12 @@ from small import CONFIGS, LENGTHS, SPEC, model_block, random_model_params, smal
 
 from msa_jax import config as configuration
 from msa_jax import models
+from msa_jax.data import opening
 from msa_jax.data.batch import Batch, example_batch
-from msa_jax.data.load import load_dataset
+from msa_jax.data.opening import load_dataset
 from msa_jax.errors import ConfigError
 from msa_jax.models.tmt import TOKENS, discrepancy, orthogonality, squared_distances
-from msa_jax.train import setup as building
+from msa_jax.train import build
 
 RNG = np.random.default_rng(0)
 A, B = (jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32) for _ in range(2))
@@ -27,7 +28,7 @@ def sizes(argument: str) -> dict[str, int]:
     """Elements per parameter of a data set's full model."""
     dataset, variant = argument.split(":")
     config = configuration.load(f"{CONFIGS / dataset}.py:{variant}")
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     model = models.build(config.model, spec)
     batch = jax.eval_shape(lambda: example_batch(spec, 2))
     shapes = jax.eval_shape(lambda b: model.init(jax.random.key(0), b), batch)["params"]
@@ -75,7 +76,7 @@ def test_distances_are_those_of_the_differences_far_from_the_origin_too():
 
 def test_no_batch_is_longer_than_what_is_read():
     config = configuration.load(f"{CONFIGS}/synthetic.py:tmt,tiny", ["model.frames=(6,4,5)"])
-    ready = building.build(config, building.prepare(config, load_dataset(config.data)))
+    ready = build.build(config, build.prepare(config, load_dataset(config.data)))
     assert ready.train_plan.shapes[-1] == (6, 4, 5)
     assert {plan.shapes[-1] for plan in ready.eval_plans.values()} == {(6, 4, 5)}
 

@@ -13,6 +13,7 @@ from small import CONFIGS, GROUPS, SPEC, model_block, random_model_params, small
 
 from msa_jax import config as configuration
 from msa_jax import models
+from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 from msa_jax.errors import ConfigError
@@ -205,7 +206,7 @@ def parameters_by_hand(widths: dict[str, int], d: int, layers: int, kernel: int)
 @pytest.mark.parametrize("dataset", ["sims", "mosi", "mosei"])
 def test_published_sizes_build_and_have_the_expected_parameters(dataset):
     config = configuration.load(f"{CONFIGS / dataset}.py")
-    spec = configuration.expected_spec(config)
+    spec = opening.expected_spec(config)
     model = models.build(config.model, spec)
     batch = jax.eval_shape(lambda: example_batch(spec, 3))
     outputs, variables = jax.eval_shape(

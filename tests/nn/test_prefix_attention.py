@@ -11,10 +11,10 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from msa_jax.macs import count_macs
 from msa_jax.nn import prefix_attention
 from msa_jax.nn.dropout import drop
 from msa_jax.nn.prefix_attention import attend, tiles_of
+from msa_jax.summary.operations import count_macs
 
 RNG = np.random.default_rng(0)
 SEED = jax.random.key(3)

@@ -13,7 +13,8 @@ import fake_run
 import numpy as np
 import pytest
 
-from msa_jax import errors, metrics, report
+from msa_jax import errors, metrics
+from msa_jax.commands import report
 from msa_jax.errors import RunError
 from msa_jax.reports import page, run
 
@@ -363,5 +364,5 @@ def test_a_phone_needs_no_sideways_scrolling(tmp_path, name, metric_set):
 
 
 def test_the_report_module_has_no_import_side_effects():
-    script = "import sys, msa_jax.report; assert 'matplotlib' not in sys.modules"
+    script = "import sys, msa_jax.commands.report; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=pathlib.Path(__file__).parent)

@@ -11,6 +11,7 @@ import pytest
 from msa_jax import metrics
 from msa_jax.config import load
 from msa_jax.errors import ConfigError
+from msa_jax.reports import page
 from msa_jax.train.loop import train_and_evaluate
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
@@ -36,7 +37,7 @@ def test_classes_from_file_to_report(tmp_path):
     epochs = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     best = max(epochs, key=lambda row: row["valid"]["acc3"])
     assert result["best_epoch"] == best["epoch"]
-    report = (tmp_path / "run" / "report.html").read_text()
+    report = page.write_report(tmp_path / "run").read_text()
     assert "Validation Acc-3" in report
     assert "Predicted and true scores" not in report
     assert "Acc-2 Non0 as in MMSA 1.0" in report

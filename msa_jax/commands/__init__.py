@@ -1,0 +1,45 @@
+"""The commands of ``msa-jax``, one thin module each."""
+
+import importlib
+
+from msa_jax.errors import ConfigError, nearest, run_command
+
+#: What each command does. Its module has the same name, with _ for -.
+COMMANDS = {
+    "train": "train and evaluate one model, or go on with a run that was stopped",
+    "predict": "score clips with a finished run",
+    "summarize": "parameters, operations and memory of a configuration",
+    "report": "write the report page of a finished run again",
+    "check-data": "say what a feature file holds and what is odd about it",
+    "convert": "turn a feature file into a memory-mapped store",
+    "export": "export finished runs as StableHLO, ONNX, safetensors or Orbax",
+    "import-mmsa": "make a run of weights that MMSA trained",
+}
+
+
+def main(argv: list[str]) -> int | None:
+    """Runs the command that ``argv`` names first.
+
+    Raises:
+      ConfigError: for an unknown command.
+    """
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0 if argv else 2
+    name, *rest = argv
+    if name not in COMMANDS:
+        raise ConfigError(f"there is no command {name!r}; msa-jax lists them.{nearest(name, COMMANDS)}")
+    return importlib.import_module(f"msa_jax.commands.{name.replace('-', '_')}").main(rest)
+
+
+def run() -> None:
+    """The program ``msa-jax``."""
+    run_command(main)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = (f"  {name:{width}}  {what}" for name, what in COMMANDS.items())
+    return "\n".join(
+        ["usage: msa-jax COMMAND [ARGUMENTS]", "", *lines, "", "msa-jax COMMAND --help says more."]
+    )

@@ -1,0 +1,100 @@
+"""Reports what a feature pickle or a store holds and what is suspicious about it.
+
+msa-jax check-data PATH [--json]
+"""
+
+import argparse
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from msa_jax.data.inspection import check
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the report; returns 0, whatever it says of usable data."""
+    parser = argparse.ArgumentParser(
+        prog="msa-jax check-data", description="Reports what a feature pickle or a store holds."
+    )
+    parser.add_argument("path", type=pathlib.Path, help="feature pickle or store")
+    parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+    options = parser.parse_args(arguments)
+    report = check(options.path)
+    if options.json:
+        print(json.dumps(report, indent=1))
+    else:
+        _show(report, Console(highlight=False, markup=False, soft_wrap=True))
+    return 0
+
+
+def _show(report: Mapping[str, Any], console: Console) -> None:
+    """Prints the report as tables."""
+    low, high = report["label_range"]
+    console.print(f"{report['path']}: {report['kind']} of {report['name']!r}, scores {low:g} to {high:g}")
+    console.print(
+        f"metrics {report['metrics']}, tasks {' '.join(report['tasks'])}, token ids: {report['token_ids']}"
+    )
+    if report["kind"] == "pickle":
+        console.print(
+            f"SHA-256 {report['sha256']}: {report['public_file'] or 'none of the five public files'}"
+        )
+    _show_modalities(report, console)
+    _show_labels(report, console)
+    for m, groups in report["groups"].items():
+        if groups:
+            _show_groups(report, m, console)
+    for note in report["notes"]:
+        console.print(f"note: {note}")
+    for warning in report["warnings"]:
+        console.print(f"warning: {warning}", style="yellow")
+    if not report["warnings"]:
+        console.print("nothing suspicious found.", style="green")
+
+
+def _table(*titles: str, title: str | None = None) -> Table:
+    return Table(*titles, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
+def _show_modalities(report: Mapping[str, Any], console: Console) -> None:
+    titles = (
+        "split",
+        "modality",
+        "clips, steps, columns",
+        "real steps min/median/max",
+        "NaN",
+        "inf",
+        "constant",
+    )
+    table = _table(*titles)
+    for name, split in report["splits"].items():
+        for m, facts in split["modalities"].items():
+            shape = ", ".join(map(str, facts["shape"]))
+            real = f"{'/'.join(map(str, facts['lengths'][::2]))} ({facts['real_share']:.0%})"
+            table.add_row(name, m, shape, real, *_faults(facts, len(facts["constant_columns"])))
+    console.print(table)
+
+
+def _show_labels(report: Mapping[str, Any], console: Console) -> None:
+    some = next(iter(report["splits"]["train"]["labels"].values()))
+    table = _table("split", "task", "mean", *some["histogram"])
+    for name, split in report["splits"].items():
+        for task, facts in split["labels"].items():
+            table.add_row(name, task, f"{facts['mean']:.2f}", *map(str, facts["histogram"].values()))
+    console.print(table)
+
+
+def _show_groups(report: Mapping[str, Any], m: str, console: Console) -> None:
+    table = _table("group", "columns", "lowest", "highest", "NaN", "inf", "constant", title=f"train {m}")
+    for name, facts in report["splits"]["train"]["modalities"][m]["groups"].items():
+        spread = ("-" if facts[key] is None else f"{facts[key]:.4g}" for key in ("low", "high"))
+        table.add_row(name, facts["columns"], *spread, *_faults(facts, facts["constant"]))
+    console.print(table)
+
+
+def _faults(facts: Mapping[str, Any], constant: int) -> list[str]:
+    return [str(count) for count in (facts["nan"], facts["infinite"], constant)]

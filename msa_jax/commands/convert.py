@@ -1,0 +1,133 @@
+"""Turns a feature pickle into a store, which opens at once and needs no memory of its own.
+
+    msa-jax convert FILE.pkl DIR [--name mosi] [--metrics mosi] [--label-range -3 3]
+                              [--encode-text ENCODER_DIR]
+
+Every value is kept as float32, NaN and infinities included. DIR appears when all of it is written;
+after an error or an interruption nothing is left. With --encode-text the text's features are made anew
+from the transcripts, by a BERT encoder's last hidden states (see :mod:`msa_jax.weights.encode_text`).
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import pathlib
+import signal
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from msa_jax.data import mmsa, store
+from msa_jax.data.opening import describe, infer
+from msa_jax.data.spec import METRIC_SETS
+from msa_jax.errors import stopped_by_sigterm
+from msa_jax.files import check_new_folder
+
+#: Starts a stage of so many bytes; returns what to call with the bytes of every block.
+Stage = Callable[[str, int], Callable[[int], None]]
+
+
+def main(arguments: list[str]) -> int:
+    """Converts; returns 0, or 128 and the signal's number after an interruption."""
+    parser = argparse.ArgumentParser(
+        prog="msa-jax convert", description="Turns a feature pickle into a store."
+    )
+    parser.add_argument("file", type=pathlib.Path, help="feature pickle in the public MMSA layout")
+    parser.add_argument("folder", type=pathlib.Path, help="the store to make; must not exist yet")
+    parser.add_argument("--name", help="a short name for tables; default: inferred from the columns")
+    parser.add_argument("--metrics", choices=METRIC_SETS, help="default: inferred from columns and labels")
+    parser.add_argument(
+        "--label-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="default: the same"
+    )
+    parser.add_argument(
+        "--encode-text",
+        type=pathlib.Path,
+        metavar="ENCODER_DIR",
+        help="make text features and tokens from the transcripts, with the BERT encoder of this folder",
+    )
+    options = parser.parse_args(arguments)
+    given = {key: getattr(options, key) for key in ("name", "metrics") if getattr(options, key) is not None}
+    if options.label_range:
+        given["label_range"] = tuple(options.label_range)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    try:
+        with stopped_by_sigterm(), stages(console) as stage:
+            convert(options.file, options.folder, given, console, stage, options.encode_text)
+    except KeyboardInterrupt as interruption:
+        number = interruption.args[0] if interruption.args else signal.SIGINT
+        done = "is complete" if options.folder.exists() else "was not made"
+        console.print(f"interrupted by {signal.Signals(number).name}; {options.folder} {done}.")
+        return 128 + number
+    return 0
+
+
+def convert(
+    file: pathlib.Path,
+    folder: pathlib.Path,
+    given: dict,
+    console: Console,
+    stage: Stage,
+    encoder: pathlib.Path | None = None,
+) -> None:
+    """Writes the store ``folder`` with what the pickle ``file`` holds.
+
+    Args:
+      file: the pickle.
+      folder: the store; must not exist.
+      given: fields of :class:`~msa_jax.data.opening.Hints` that are not to be inferred.
+      console: where to print what was found.
+      stage: shows the progress.
+      encoder: folder of the BERT encoder that makes the text features; None: the file's are kept.
+
+    Raises:
+      DataError: if the file or the encoder cannot be used, or the store cannot be written.
+    """
+    check_new_folder(folder)
+    console.print(f"reading {file}")
+    if encoder is None:
+        splits, notes = mmsa.read(file)
+    else:
+        from msa_jax.weights import encode_text  # needs JAX, which plain conversions do not wait for
+
+        loaded = encode_text.load(encoder)
+        splits, notes = mmsa.read(file, by_transcripts=True)
+        splits, more = encode_text.encode(loaded, splits, stage)
+        notes = [*notes, *more]
+    hints = dataclasses.replace(infer(file, splits), **given)
+    values = sum(array.nbytes for split in splits.values() for array in split.values.values())
+    dataset = describe(file, splits, notes, hints, stage("checking", values))
+    store.write(dataset, folder, stage("writing", store.size(dataset)))
+    for note in dataset.notes:
+        console.print(f"note: {note}")
+    clips = ", ".join(f"{count} {name}" for name, count in dataset.spec.counts.items())
+    console.print(f"wrote {folder}: {dataset.spec.name}, {clips} clips, {store.size(dataset) / 1e6:.1f} MB")
+
+
+@contextlib.contextmanager
+def stages(console: Console) -> Iterator[Stage]:
+    """A progress bar per stage; where nobody watches, a line per quarter."""
+    if not console.is_terminal:
+        yield lambda title, total: _quarters(console, title, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+
+        def stage(title: str, total: int) -> Callable[[int], None]:
+            task = progress.add_task(title, total=total)
+            return lambda count: progress.advance(task, count)
+
+        yield stage
+
+
+def _quarters(console: Console, title: str, total: int) -> Callable[[int], None]:
+    done, shown = 0, 0
+
+    def advance(count: int) -> None:
+        nonlocal done, shown
+        done += count
+        if (quarter := 4 * done // max(1, total)) > shown:
+            shown = quarter
+            console.print(f"{title}: {25 * quarter} %")
+
+    return advance

@@ -1,0 +1,155 @@
+"""Scores clips with a trained model.
+
+    msa-jax predict --workdir=RUN --input=FILE [--split=test] [--format=jsonl] [--out=FILE]
+
+FILE is a feature pickle (all splits, some, one, or a single clip; labels are not needed) or a store. Each
+clip gives a line: its split where the file has several, its id, score, class (negative, neutral or
+positive), and the score of each modality alone where the model has them; a classifier gives
+probabilities in place of the score. What is odd about the input is said on the standard error output.
+"""
+
+import argparse
+import csv
+import io
+import json
+import math
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from msa_jax.data import unlabelled
+from msa_jax.data.dataset import Split
+from msa_jax.data.spec import MODALITIES, SPLITS
+from msa_jax.errors import RunError
+from msa_jax.files import write_whole
+
+CLASSES = ("negative", "neutral", "positive")
+#: A line of the answer.
+Row = dict[str, Any]
+
+
+def main(argv: list[str]) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="msa-jax predict", description="Scores clips with a trained model.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "--workdir", required=True, type=pathlib.Path, metavar="RUN", help="folder of the run"
+    )
+    parser.add_argument(
+        "--input",
+        required=True,
+        type=pathlib.Path,
+        metavar="FILE",
+        help="feature pickle (splits, one split, or one clip) or store",
+    )
+    parser.add_argument(
+        "--split", choices=(*SPLITS, "all"), default="all", help="default: all that are there"
+    )
+    parser.add_argument("--format", choices=("csv", "jsonl"), default="csv")
+    parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="default: the standard output")
+    options = parser.parse_args(argv)
+    if options.out is not None:
+        _check_target(options.out, options.input, options.workdir)
+    # Here, not at the top: --help and mistyped options need not wait for JAX to start.
+    from msa_jax.inference import Trained
+    from msa_jax.train import build, pretrained
+
+    build.use_compile_cache("")
+    trained = Trained(options.workdir, _say)
+    tuned = pretrained.is_tuned(trained.config.model)
+    splits, notes = unlabelled.read(options.input, options.split, needs_text=not tuned)
+    rule = "" if trained.config.model.compat else "; they count as 0"
+    notes += [
+        f"{broken}{rule}." for broken in unlabelled.broken_values(splits, MODALITIES[1 if tuned else 0 :])
+    ]
+    for note in notes:
+        _say(f"note: {note}")
+    rows: list[Row] = []
+    for name, split in splits.items():
+        start = {"split": name} if len(splits) > 1 else {}
+        rows += [start | row for row in answers(split, trained.predict(split), trained.spec.class_edges)]
+    if strange := sum(not all(math.isfinite(v) for v in row.values() if type(v) is float) for row in rows):
+        _say(f"warning: {strange} clips have a score that is not finite.")
+    text = as_csv(rows) if options.format == "csv" else as_jsonl(rows)
+    _deliver(text.encode("utf-8", "backslashreplace"), options.out, len(rows))
+
+
+def answers(split: Split, predictions: Mapping[str, np.ndarray], edges: tuple[float, float]) -> list[Row]:
+    """One row per clip.
+
+    Args:
+      split: N clips, for their ids.
+      predictions: per task float32 scores [N], or logits [N, 3]; "M" is the clip's own.
+      edges: scores below the first are negative, above the second positive.
+
+    Returns:
+      Rows of "id", then "score", "class" and "score_T", ... for scores; "class", "probability_negative", ...
+      and "class_T", ... for logits.
+    """
+    final = predictions["M"]
+    columns: dict[str, Any] = {"id": split.ids.tolist()}
+    others = {task: y for task, y in predictions.items() if task != "M"}
+    if final.ndim == 1:
+        classes = (final >= edges[0]).astype(int) + (final > edges[1])
+        columns["score"], columns["class"] = final.tolist(), _names(classes, np.isfinite(final))
+        columns |= {f"score_{task}": y.tolist() for task, y in others.items()}
+    else:
+        powers = np.exp(final - final.max(axis=1, keepdims=True), dtype=np.float64)
+        shares = powers / powers.sum(axis=1, keepdims=True)
+        columns["class"] = _names(final.argmax(axis=1), np.isfinite(final).all(axis=1))
+        columns |= {
+            f"probability_{name}": share.tolist() for name, share in zip(CLASSES, shares.T, strict=True)
+        }
+        for task, y in others.items():
+            columns[f"class_{task}"] = _names(y.argmax(axis=1), np.isfinite(y).all(axis=1))
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _names(classes: np.ndarray, known: Any) -> list[str | None]:
+    return [CLASSES[k] if sure else None for k, sure in zip(classes, known, strict=True)]
+
+
+def as_csv(rows: list[Row]) -> str:
+    """A header and a line per row; numbers with the nine digits that make a float32 exact."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows([f"{v:.9g}" if type(v) is float else v for v in row.values()] for row in rows)
+    return text.getvalue()
+
+
+def as_jsonl(rows: list[Row]) -> str:
+    """A JSON object per row; a score that is not finite is null."""
+
+    def plain(value: Any) -> Any:
+        if type(value) is not float:
+            return value
+        return float(f"{value:.9g}") if math.isfinite(value) else None
+
+    lines = ({key: plain(value) for key, value in row.items()} for row in rows)
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _check_target(out: pathlib.Path, *kept: pathlib.Path) -> None:
+    """Refuses, before any work, a place that cannot be written, and to write over what is ``kept``."""
+    if out.is_dir() or not out.parent.is_dir():
+        raise RunError(f"--out={out} is no place for a file: name a file in a folder that exists.")
+    for path in kept:
+        if out.exists() and path.resolve() in (out.resolve(), *out.resolve().parents):
+            raise RunError(f"--out={out} would be written over a file of {path}; name another file.")
+
+
+def _deliver(content: bytes, out: pathlib.Path | None, clips: int) -> None:
+    if out is None:
+        sys.stdout.buffer.write(content)
+        return
+    write_whole(out, content)
+    print(f"wrote {out}: {clips} clips")
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)

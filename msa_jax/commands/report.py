@@ -1,0 +1,14 @@
+"""Writes the report of a finished run again: ``msa-jax report --workdir=DIR``."""
+
+import argparse
+
+
+def main(argv: list[str]) -> None:
+    """The command; it reads the run's files and writes ``report.html`` beside them."""
+    parser = argparse.ArgumentParser(prog="msa-jax report", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a finished run")
+    arguments = parser.parse_args(argv)
+    # Here, not at the top: --help need not wait for the plotting library.
+    from msa_jax.reports import page
+
+    print(page.write_report(arguments.workdir))

@@ -1,0 +1,54 @@
+"""Trains and evaluates one model, and writes its report."""
+
+import argparse
+from typing import Any
+
+from msa_jax import config as configuration
+
+
+def main(argv: list[str]) -> None:
+    """The command; the same one goes on with a run that was stopped or killed."""
+    parser = argparse.ArgumentParser(prog="msa-jax train", description=__doc__, allow_abbrev=False)
+    configuration.add_arguments(parser)
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of this run; made if absent")
+    parser.add_argument(
+        "--compile-cache",
+        default="",
+        metavar="DIR",
+        help="where compiled programs are kept between runs (default: the user's cache folder; off: nowhere)",
+    )
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="this is one of several processes, named by Slurm, a TPU slice, or JAX_COORDINATOR_ADDRESS, "
+        "JAX_NUM_PROCESSES and JAX_PROCESS_ID",
+    )
+    arguments, config = configuration.parse_command(parser, argv)
+    # Here, not at the top: --help and misspelt keys need not wait for JAX to start.
+    import jax
+
+    from msa_jax.train import build, loop, processes
+
+    if arguments.distributed:
+        processes.join()
+    build.use_compile_cache(arguments.compile_cache)
+    result = loop.train_and_evaluate(config, arguments.workdir)
+    if jax.process_index() == 0:
+        show(config, arguments.workdir, result)
+
+
+def show(config: configuration.Config, workdir: str, result: dict[str, Any]) -> None:
+    """Writes the report of a finished run and prints its table."""
+    from msa_jax.reports import page, targets
+    from msa_jax.reports.run import read_run
+    from msa_jax.train.display import Display
+
+    path, display = page.write_report(workdir), Display(quiet=False)
+    spec = read_run(path.parent).spec
+    columns = {"test": result["test"], "valid": result["valid"]}
+    if target := targets.target_for(spec.name, config.model.task):
+        columns["paper"] = target
+    if result.get("best_reachable"):
+        columns["best reachable"] = dict(result["best_reachable"])
+    display.result(f"{config.model.name} on {spec.name}", columns)
+    display.say(f"report: {path}")

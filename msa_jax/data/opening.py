@@ -1,0 +1,216 @@
+"""Finds and opens the data set that a configuration names: generated, a feature pickle, or a store."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from msa_jax.config import Config, require_choice
+from msa_jax.data import clean, columns, mmsa, store, synthetic
+from msa_jax.data.dataset import Dataset, Split
+from msa_jax.data.prepare import REDUCTIONS, reduced_spec
+from msa_jax.data.spec import MODALITIES, SPLITS, DatasetSpec, ModalitySpec, parse_columns
+from msa_jax.errors import DataError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Hints:
+    """What a configuration knows of a data set and a file cannot say.
+
+    Attributes:
+      name: a short name, for tables.
+      metrics: the metric set, "mosi" or "sims".
+      label_range: lowest and highest possible score.
+      groups: modality -> name of a column group -> its columns, like ``"0-7,12"``.
+    """
+
+    name: str
+    metrics: str
+    label_range: tuple[float, float]
+    groups: Mapping[str, Mapping[str, str]]
+
+
+def open_dataset(path: str | pathlib.Path, hints: Hints | None = None) -> Dataset:
+    """Opens a feature pickle in the public MMSA layout (:mod:`msa_jax.data.mmsa`) or a store.
+
+    A pickle is read once from end to end for its statistics; a store opens at once.
+
+    Args:
+      path: a pickle or a store's folder.
+      hints: what the configuration says; it goes before what a store says of itself. Without hints
+        a store's own description holds, and a pickle's is inferred (:func:`infer`).
+
+    Raises:
+      DataError: if nothing is there, the file or folder is broken, a label lies outside the label
+        range, or a column group does not fit the columns.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        dataset = store.read(path)
+        if hints is None:
+            return dataset
+        groups = _groups(hints)
+        modalities = {
+            name: dataclasses.replace(modality, groups=groups[name])
+            for name, modality in dataset.spec.modalities.items()
+        }
+        spec = dataclasses.replace(
+            dataset.spec,
+            name=hints.name,
+            metrics=hints.metrics,
+            label_range=hints.label_range,
+            modalities=modalities,
+        )
+        _check_labels(path, dataset.splits, spec.label_range)
+        return dataclasses.replace(dataset, spec=spec)
+    splits, notes = mmsa.read(path)
+    return describe(path, splits, notes, hints or infer(path, splits))
+
+
+def infer(path: pathlib.Path, splits: Mapping[str, Split]) -> Hints:
+    """Guesses what no configuration says.
+
+    The public data sets are known by their audio and vision widths (33/709 CH-SIMS, 74/35 MOSEI, 5/20
+    MOSI). Any other is named after its file, has no column groups, and its range is the first that
+    holds all labels: -1 to 1 (with the metrics of CH-SIMS), -3 to 3, or their own (both with MOSI's).
+    """
+    train = splits["train"]
+    name = columns.KNOWN_WIDTHS.get((train.values["audio"].shape[2], train.values["vision"].shape[2]))
+    labels = np.concatenate([label for split in splits.values() for label in split.labels.values()])
+    largest = float(np.abs(labels).max())
+    if name == "sims" or (name is None and largest <= 1):
+        metrics, label_range = "sims", (-1.0, 1.0)
+    elif name or largest <= 3:
+        metrics, label_range = "mosi", (-3.0, 3.0)
+    else:
+        metrics, label_range = "mosi", (float(labels.min()), float(labels.max()))
+    return Hints(name or path.stem, metrics, label_range, columns.KNOWN_GROUPS[name] if name else {})
+
+
+def describe(
+    path: pathlib.Path,
+    splits: Mapping[str, Split],
+    notes: list[str],
+    hints: Hints,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Dataset:
+    """Fits the statistics of freshly read splits and counts their broken values.
+
+    Args:
+      path: where they come from, for messages.
+      splits: the three splits.
+      notes: what their reader had to say.
+      hints: name, metrics, label range and column groups.
+      progress: called with the bytes of every block that was read.
+
+    Raises:
+      DataError: as :func:`open_dataset`.
+    """
+    _check_labels(path, splits, hints.label_range)
+    train, notes, groups = splits["train"], list(notes), _groups(hints)
+    shapes = {m: train.values[m].shape for m in MODALITIES}
+    # Made without statistics first, so that groups that do not fit are refused before the long pass.
+    modalities = {m: ModalitySpec(shape[2], shape[1], groups[m]) for m, shape in shapes.items()}
+    for m in MODALITIES:
+        for name, split in splits.items():
+            summary = clean.summarise(split.values[m], split.lengths[m], progress)
+            if name == "train":
+                mean, std = tuple(summary.mean.tolist()), tuple(summary.std.tolist())
+                modalities[m] = dataclasses.replace(modalities[m], mean=mean, std=std)
+            nan, infinite = int(summary.nan.sum()), int(summary.infinite.sum())
+            if nan or infinite:
+                notes.append(
+                    f"{name} {m}: {nan} NaN and {infinite} infinite values in "
+                    f"{int(((summary.nan + summary.infinite) > 0).sum())} columns; they count as 0."
+                )
+    spec = DatasetSpec(
+        name=hints.name,
+        modalities=modalities,
+        label_range=hints.label_range,
+        metrics=hints.metrics,
+        tasks=tuple(train.labels),
+        counts={name: len(split) for name, split in splits.items()},
+        has_tokens=train.tokens is not None,
+    )
+    return Dataset(spec=spec, splits=dict(splits), notes=tuple(notes))
+
+
+def _groups(hints: Hints) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The columns of every modality's groups."""
+    for name in hints.groups:
+        if name not in MODALITIES:
+            raise DataError(
+                f"there are column groups for {name!r}, but the modalities are {', '.join(MODALITIES)}."
+                f"{nearest(name, MODALITIES)}"
+            )
+    return {
+        m: {name: parse_columns(text) for name, text in hints.groups.get(m, {}).items()} for m in MODALITIES
+    }
+
+
+def _check_labels(path: pathlib.Path, splits: Mapping[str, Split], label_range: tuple[float, float]) -> None:
+    low, high = np.float32(label_range[0]), np.float32(label_range[1])
+    for name, split in splits.items():
+        for task, label in split.labels.items():
+            for row in np.flatnonzero((label < low) | (label > high))[:1]:
+                raise DataError(
+                    f"{path}, split {name!r}: clip {str(split.ids[row])!r} has the {task} score "
+                    f"{label[row]:g}, outside the label range {low:g} to {high:g}; give the data's own range."
+                )
+
+
+def load_dataset(data: Config) -> Dataset:
+    """Generates, or finds and opens, the data set that a configuration names.
+
+    Raises:
+      DataError: if the file is missing (with where it is published and how to convert it) or is
+        not usable.
+    """
+    require_choice("data.source", data.source, ("file", "synthetic"))
+    if data.source == "synthetic":
+        counts: dict[str, int] = dict(zip(SPLITS, data.synthetic.counts, strict=True))
+        lengths: dict[str, int] = dict(zip(MODALITIES, data.synthetic.lengths, strict=True))
+        return synthetic.generate(data.synthetic.seed, counts, lengths=lengths)
+    groups = {m: dict(g) for m, g in data.groups.items()}
+    hints = Hints(data.name, data.metrics, tuple(data.label_range), groups)
+    return open_dataset(_locate(data), hints)
+
+
+def _locate(data: Config) -> pathlib.Path:
+    path = pathlib.Path(data.path or pathlib.Path(data.root) / data.file).expanduser()
+    if data.path or data.root:
+        if path.exists():
+            return path
+        missing = f"there is no {path}"
+    else:
+        missing = f"no data given for {data.name}"
+    raise DataError(
+        f"{missing}: download {data.file} from {data.published}, then pass --config.data.path=FILE, "
+        "or first convert it with 'msa-jax convert FILE.pkl DIR' and pass --config.data.path=DIR."
+    )
+
+
+def expected_spec(config: Config) -> DatasetSpec:
+    """The data set as published and as a model reads it (``data.reduce``), for work that needs shapes
+    but no clips (summaries, tests).
+
+    Training reads its DatasetSpec from the data; these shapes are never used there.
+    """
+    data = config.data
+    modalities = {}
+    for name in MODALITIES:
+        length, width = data.expected[name]
+        groups = {k: parse_columns(v) for k, v in data.groups[name].items()}
+        modalities[name] = ModalitySpec(width=width, length=length, groups=groups)
+    require_choice("data.reduce", data.reduce, REDUCTIONS)
+    spec = DatasetSpec(
+        name=data.name,
+        modalities=modalities,
+        label_range=tuple(data.label_range),
+        metrics=data.metrics,
+        tasks=tuple(data.expected.tasks),
+        counts=dict(zip(("train", "valid", "test"), data.expected.counts, strict=True)),
+        has_tokens=True,
+    )
+    return reduced_spec(spec, data.reduce)

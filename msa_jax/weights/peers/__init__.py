@@ -1,0 +1,23 @@
+"""All public PyTorch classes whose weights we read, by our name of the model."""
+
+from msa_jax.weights.layers import PeerModel
+from msa_jax.weights.peers import fusion, hyper, labels, memory, subspaces, transformers
+
+PEERS: dict[str, PeerModel] = {
+    "ef_lstm": fusion.EF_LSTM,
+    "lf_dnn": fusion.LF_DNN,
+    "tfn": fusion.TFN,
+    "lmf": fusion.LMF,
+    "mfn": memory.MFN,
+    "graph_mfn": memory.GRAPH_MFN,
+    "mlf_dnn": fusion.MLF_DNN,
+    "mtfn": fusion.MTFN,
+    "mlmf": fusion.MLMF,
+    "mult": transformers.MULT,
+    "tmt": transformers.TMT,
+    "misa": subspaces.MISA,
+    "mmim": subspaces.MMIM,
+    "self_mm": labels.SELF_MM,
+    "tetfn": labels.TETFN,
+    "almt": hyper.ALMT,
+}

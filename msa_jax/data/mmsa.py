@@ -9,14 +9,15 @@ Arrays may have any numeric type; labels, lengths and texts may be lists, featur
 
 How many steps of a clip are real:
 
-* text: the ones of ``text_bert``'s mask, which must be one run; without ``text_bert`` up to the last
-  step that is not all zeros.
+* text: the ones of ``text_bert``'s mask, which must be one run; without ``text_bert`` from the first to
+  the last step that is not all zeros.
 * audio and vision: as ``audio_lengths`` and ``vision_lengths`` say, at most T. Without either the
-  file counts as word-aligned, and a modality with as many steps as the text has the text's lengths;
-  otherwise up to the last step that is not all zeros, and 1 where there is only one step.
+  file counts as word-aligned, and a modality with as many steps as the text has the text's real steps;
+  otherwise from the first to the last step that is not all zeros, and 1 where there is only one step.
 
-Padding in front (a token mask that ends at T; or stored lengths where the last step holds something and
-all steps before the last L are zeros) is moved behind, together with what is aligned with it.
+Padding in front is moved behind, together with what is aligned with it: a token mask that begins late,
+zeros before the last L steps (:func:`msa_jax.data.padding.front_padding`), and, where lengths are not
+stored, zeros in front (but where the token masks show that this file has its padding behind).
 Splits may differ in T: the shorter ones are padded with zeros to the longest.
 """
 
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax.data.dataset import Split
+from msa_jax.data.padding import front_padding, moved, used_steps
 from msa_jax.data.pickle import machine
 from msa_jax.data.pickle.arrays import Latin1, Span, StoredArray
 from msa_jax.data.spec import MODALITIES, SPLITS, UNIMODAL_TASKS
@@ -42,7 +44,6 @@ _OPTIONAL = {
 }
 #: A text table may be as large as the file, or this many bytes.
 _SMALL_TABLE = 1 << 26
-_CLIPS = 64  # clips that are looked at together
 
 
 def read(path: pathlib.Path, by_transcripts: bool = False) -> tuple[dict[str, Split], list[str]]:
@@ -109,23 +110,24 @@ class Section:
         tokens = self.tokens(values["text"].shape[1]) if "text_bert" in self.content else None
         starts, lengths = {}, {}
         if tokens is None:
-            starts["text"], lengths["text"] = np.zeros(len(self.ids), np.int32), _last_steps(values["text"])
+            starts["text"], lengths["text"] = used_steps(values["text"])
         else:
             starts["text"], lengths["text"] = self.run_of_ones(tokens[:, 1])
-            tokens = _moved(tokens.transpose(0, 2, 1), starts["text"]).transpose(0, 2, 1)
+            tokens = moved(tokens.transpose(0, 2, 1), starts["text"]).transpose(0, 2, 1)
+        behind = tokens is not None and not starts["text"].any() and not tokens[:, 1].all()
         aligned = not {"audio_lengths", "vision_lengths"} & set(self.content)
         for m in ("audio", "vision"):
             if f"{m}_lengths" in self.content:
                 lengths[m] = self.lengths(f"{m}_lengths", values[m].shape[1])
-                starts[m] = _front_padding(values[m], lengths[m])
+                starts[m] = self.front_padding(m, values[m], lengths[m])
             elif aligned and values[m].shape[1] == values["text"].shape[1]:
                 starts[m], lengths[m] = starts["text"], lengths["text"]
             else:
-                starts[m], lengths[m] = np.zeros(len(self.ids), np.int32), _last_steps(values[m])
+                starts[m], lengths[m] = used_steps(values[m], behind)
         for m in MODALITIES:
-            if moved := int((starts[m] > 0).sum()):
-                self.notes.append(f"{self.name} {m}: the padding in front of {moved} clips was moved behind.")
-                values[m] = _moved(values[m], starts[m])
+            if late := int((starts[m] > 0).sum()):
+                self.notes.append(f"{self.name} {m}: the padding in front of {late} clips was moved behind.")
+                values[m] = moved(values[m], starts[m])
         return Split(
             ids=self.ids,
             values=values,
@@ -135,6 +137,16 @@ class Section:
             tokens=tokens,
             raw_text=self.texts("raw_text") if "raw_text" in self.content else None,
         )
+
+    def front_padding(self, m: str, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Steps of padding in front of clips whose lengths are stored, int32 [N]."""
+        starts, undecided = front_padding(values, lengths)
+        if undecided:
+            self.notes.append(
+                f"{self.name} {m}: {undecided} clips begin and end with zeros, so their padding may be in "
+                "front or behind; it counts as behind."
+            )
+        return starts
 
     def no_text(self) -> np.ndarray:
         """The features [N, T, 0] of a text that has none."""
@@ -324,39 +336,6 @@ def _text(item: Any) -> str | None:
         return item.decode() if isinstance(item, Span) else item if isinstance(item, str) else None
     except UnicodeError:
         return None
-
-
-def _last_steps(values: np.ndarray) -> np.ndarray:
-    """Steps up to the last that is not all zeros, int32 [N]; always 1 where there is one step."""
-    count, steps = values.shape[:2]
-    if steps == 1:
-        return np.ones(count, np.int32)
-    blocks = (values[first : first + _CLIPS] for first in range(0, count, _CLIPS))
-    used = np.concatenate([(block != 0).any(axis=2) for block in blocks])
-    return np.where(used.any(1), steps - used[:, ::-1].argmax(1), 0).astype(np.int32)
-
-
-def _front_padding(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Steps of padding in front of each clip, int32 [N]; 0 where the padding is behind."""
-    steps = values.shape[1]
-    starts = np.zeros(len(values), np.int32)
-    ends_full = (np.asarray(values[:, -1]) != 0).any(axis=1)
-    for row in np.flatnonzero(ends_full & (lengths > 0) & (lengths < steps)):
-        if not (values[row, : steps - lengths[row]] != 0).any():
-            starts[row] = steps - lengths[row]
-    return starts
-
-
-def _moved(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """``values`` [N, T, D] with each clip's step ``starts`` [N] first, zeros behind."""
-    if not starts.any():
-        return values
-    moved = np.array(values)
-    for row in np.flatnonzero(starts):
-        kept = values.shape[1] - starts[row]
-        moved[row, :kept] = values[row, starts[row] :]
-        moved[row, kept:] = 0
-    return moved
 
 
 def _harmonised(path: pathlib.Path, splits: Mapping[str, Split], notes: list[str]) -> dict[str, Split]:

@@ -42,8 +42,8 @@ def read_settings(kind: type[S], model: Config, choices: Mapping[str, tuple[str,
 
 
 def n_outputs(model: Config) -> int:
-    """Width of the prediction: 1 score, or a logit per class (3, or what a block says in `n_classes`)."""
-    return 1 if model.task == "regression" else model.get("n_classes", 3)
+    """Width of the prediction: 1 score, or a logit per class (3 where ``classes`` says nothing)."""
+    return 1 if model.task == "regression" else model.get("classes", 0) or model.get("n_classes", 3)
 
 
 def scores(y: jnp.ndarray) -> jnp.ndarray:

@@ -70,10 +70,31 @@ def prepare(config: Config, dataset: Dataset) -> Dataset:
       ConfigError: for settings that cannot work.
       DataError: if the labels cannot be classified.
     """
+    if config.model.get("classes", 0) < 0 or config.model.get("classes", 0) == 1:
+        raise ConfigError(
+            f"model.classes={config.model.classes} must be at least 2, or 0 for as many as the data has."
+        )
     require_choice("data.reduce", config.data.reduce, REDUCTIONS)
     dataset = pretrained.with_tokens(dataset, config.model)
     dataset = reduce_dataset(dataset, config.data.reduce, config.model.compat)
-    return as_classes(dataset) if config.model.task == "classification" else dataset
+    if config.model.task == "classification":
+        return as_classes(dataset, config.model.get("classes", 0))
+    return dataset
+
+
+def with_classes(config: Config, spec: DatasetSpec) -> Config:
+    """The configuration with the number of classes that the data set has.
+
+    Args:
+      config: of a run.
+      spec: of its data set, see :func:`prepare`.
+    """
+    if config.model.task != "classification":
+        return config
+    chosen = config.copy_and_resolve_references()
+    with chosen.unlocked():
+        chosen.model.classes = len(spec.class_names)
+    return chosen
 
 
 def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh: Mesh) -> Learner:
@@ -104,8 +125,8 @@ def check_train_block(train: Config) -> None:
 def metric_keys(config: Config, spec: DatasetSpec) -> tuple[str, ...]:
     """The metrics of a run, in the order of a table."""
     if config.model.task == "classification":
-        return metrics.CLASSIFICATION_KEYS
-    return metrics.REGRESSION_KEYS[spec.metrics]
+        return metrics.classification_keys(spec.class_names)
+    return metrics.regression_keys(spec.metrics, spec.label_range)
 
 
 def build(config: Config, dataset: Dataset) -> Setup:

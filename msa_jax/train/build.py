@@ -23,7 +23,7 @@ from msa_jax.data.loader import (
     fits_on_device,
     stored_shape,
 )
-from msa_jax.data.prepare import REDUCTIONS, as_classes, reduce_dataset
+from msa_jax.data.prepare import as_classes, reduce_dataset
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.train import optim, pretrained
@@ -70,7 +70,6 @@ def prepare(config: Config, dataset: Dataset) -> Dataset:
       ConfigError: for settings that cannot work.
       DataError: if the labels cannot be classified.
     """
-    require_choice("data.reduce", config.data.reduce, REDUCTIONS)
     dataset = pretrained.with_tokens(dataset, config.model)
     dataset = reduce_dataset(dataset, config.data.reduce, config.model.compat)
     return as_classes(dataset) if config.model.task == "classification" else dataset
@@ -89,18 +88,6 @@ def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh:
     )
 
 
-def check_train_block(train: Config) -> None:
-    """Raises ConfigError for numbers that no training can use."""
-    require_choice("train.precision", train.precision, tuple(PRECISIONS))
-    for key in ("epochs", "batch_size", "eval_batch_size", "accumulate"):
-        if train[key] < 1:
-            raise ConfigError(f"train.{key}={train[key]} must be at least 1.")
-    not_negative = ("learning_rate", "weight_decay", "clip_norm", "clip_value", "warmup_epochs", "patience")
-    for key in (*not_negative, "devices", "checkpoint_steps", "chunk_steps"):
-        if train[key] < 0:
-            raise ConfigError(f"train.{key}={train[key]} must not be negative.")
-
-
 def metric_keys(config: Config, spec: DatasetSpec) -> tuple[str, ...]:
     """The metrics of a run, in the order of a table."""
     if config.model.task == "classification":
@@ -112,18 +99,15 @@ def build(config: Config, dataset: Dataset) -> Setup:
     """Everything from model to loader; nothing has been computed on clips yet.
 
     Args:
-      config: the whole configuration.
+      config: the whole configuration, see :func:`msa_jax.train.checks.check`.
       dataset: see :func:`prepare`.
 
     Raises:
       ConfigError: for settings that cannot work.
     """
-    check_train_block(config.train)
     require_choice("train.monitor", config.train.monitor, ("loss", *metric_keys(config, dataset.spec)))
     mesh = build_mesh(config.train.devices)
     data, train = config.data, config.train
-    require_choice("data.resident", data.resident, ("auto", "always", "never"))
-    require_choice("data.feature_norm", data.feature_norm, ("none", "zscore_train", "zscore_group"))
     resident = fits_on_device(dataset, data.resident, data.resident_gib)
     preprocess = Preprocess(dataset.spec, data.feature_norm, config.model.compat)
     read = models.steps_read(config.model)

@@ -132,7 +132,7 @@ def test_another_state_layout_is_named_and_nothing_moves(tmp_path):
 def test_saving_the_same_step_again_keeps_the_newer_progress(tmp_path):
     state = trained(1)
     checkpoints = Checkpoints(tmp_path / "checkpoints", print)
-    checkpoints.save(state, best_of(state), Progress(epoch=0, chunk=3))
+    checkpoints.save(state, best_of(state), Progress(epoch=0, batch=3))
     checkpoints.save(state, best_of(state), Progress(epoch=1))
     checkpoints.close()
     assert restore(tmp_path / "checkpoints", [])[2] == Progress(epoch=1)

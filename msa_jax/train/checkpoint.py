@@ -167,8 +167,8 @@ class Checkpoints:
         if record.get("chunk"):
             raise RunError(
                 f"{self.folder} stands inside epoch {record['epoch'] + 1}, where an earlier version of "
-                "msa_jax, whose batches came in another order, was stopped; let that version finish the epoch, "
-                "or use another --workdir."
+                "msa_jax was stopped, whose batches came in another order; let that version finish the "
+                "epoch, or use another --workdir."
             )
         if "chunk" in record and not record["finished"]:
             self.warn(

@@ -141,7 +141,8 @@ class RunFolder:
                 continue
             try:
                 found[name] = (self.path / name).read_text(encoding="utf-8")
-                json.loads(found[name])
+                if not isinstance(json.loads(found[name]), dict):
+                    raise ValueError("it holds no JSON object")
             except (OSError, ValueError) as error:
                 raise RunError(
                     f"{self.path / name} cannot be read ({error!s:.100}); use another --workdir."

@@ -89,7 +89,7 @@ class RunFolder:
             finally:
                 if new and not (self.path / CONFIG).exists():
                     lock.unlink(missing_ok=True)
-        self._take_away()
+                    self._take_away()
 
     def _take_away(self) -> None:
         """Removes what was made of the folder and those around it, as far as nothing is in them."""

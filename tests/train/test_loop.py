@@ -120,7 +120,7 @@ def test_streaming_from_disk_trains_the_same_model(monkeypatch, tmp_path):
     [
         ("train.monitor=mea", "'mae'"),
         ("train.batch_size=0", "at least 1"),
-        ("train.learning_rate=-1", "not be negative"),
+        ("train.learning_rate=-1", "not negative"),
         ("train.precision=float16", "bfloat16"),
         ("train.devices=99", "there are"),
         ("data.feature_norm=zscore", "zscore_train"),

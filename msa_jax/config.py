@@ -113,6 +113,10 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+#: Keys from which others follow, and what stands before their value after the colon.
+_AFTER_THE_COLON = {"preset": "preset=", "model.name": ""}
+
+
 def _set(config: Config, key: str, text: str) -> None:
     flat = flatten(config)
     if key not in flat:
@@ -120,6 +124,11 @@ def _set(config: Config, key: str, text: str) -> None:
         if inside:
             raise ConfigError(f"--config.{key} is a block; set one of its keys: {', '.join(inside[:8])}.")
         raise ConfigError(f"--config.{key}: there is no such key.{nearest(key, flat)}")
+    if key in _AFTER_THE_COLON:
+        raise ConfigError(
+            f"--config.{key}={text} comes too late, since other values follow from it; give it after the "
+            f"configuration's colon, as in --config=configs/mosi.py:{_AFTER_THE_COLON[key]}{text}."
+        )
     *blocks, last = key.split(".")
     inner = config
     for name in blocks:

@@ -9,7 +9,7 @@ import numpy as np
 from msa_jax.config import Config, require_choice
 from msa_jax.data import clean, columns, mmsa, store, synthetic
 from msa_jax.data.dataset import Dataset, Split
-from msa_jax.data.prepare import REDUCTIONS, reduced_spec
+from msa_jax.data.preprocess import REDUCTIONS, reduced_spec
 from msa_jax.data.spec import MODALITIES, SPLITS, DatasetSpec, ModalitySpec, parse_columns
 from msa_jax.errors import DataError, nearest
 

@@ -16,14 +16,14 @@ from msa_jax.data.batch import example_batch
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.loader import (
     Plan,
-    Preprocess,
     Source,
     bucket_shapes,
     clip_lengths,
     fits_on_device,
     stored_shape,
 )
-from msa_jax.data.prepare import REDUCTIONS, as_classes, reduce_dataset
+from msa_jax.data.prepare import as_classes
+from msa_jax.data.preprocess import Preprocess, preprocess_for
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.train import optim, pretrained
@@ -70,10 +70,19 @@ def prepare(config: Config, dataset: Dataset) -> Dataset:
       ConfigError: for settings that cannot work.
       DataError: if the labels cannot be classified.
     """
-    require_choice("data.reduce", config.data.reduce, REDUCTIONS)
-    dataset = pretrained.with_tokens(dataset, config.model)
-    dataset = reduce_dataset(dataset, config.data.reduce, config.model.compat)
+    dataset = preprocess_of(config, dataset.spec).prepare(dataset)
     return as_classes(dataset) if config.model.task == "classification" else dataset
+
+
+def preprocess_of(config: Config, spec: DatasetSpec, model: Config | None = None) -> Preprocess:
+    """What happens to a run's clips before its model sees them.
+
+    Args:
+      config: of the run.
+      spec: the data set as stored.
+      model: the model block, where its encoder's folder has moved.
+    """
+    return preprocess_for(config, spec, pretrained.token_source(model or config.model))
 
 
 def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh: Mesh) -> Learner:
@@ -123,9 +132,8 @@ def build(config: Config, dataset: Dataset) -> Setup:
     mesh = build_mesh(config.train.devices)
     data, train = config.data, config.train
     require_choice("data.resident", data.resident, ("auto", "always", "never"))
-    require_choice("data.feature_norm", data.feature_norm, ("none", "zscore_train", "zscore_group"))
     resident = fits_on_device(dataset, data.resident, data.resident_gib)
-    preprocess = Preprocess(dataset.spec, data.feature_norm, config.model.compat)
+    preprocess = preprocess_of(config, dataset.spec)
     read = models.steps_read(config.model)
     lengths = {name: clip_lengths(split, read) for name, split in dataset.splits.items()}
     if config.model.compat:  # the MMSA toolkit pads every batch to the stored length

@@ -297,3 +297,27 @@ def test_the_command_line(run, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {path} is refused: it tries to call 'builtins.print'")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["one vector per clip", "aligned", ENCODER])
+def test_few_programs_are_compiled_for_clips_of_any_length_and_number(run, tmp_path, kind):
+    """A serving process compiles nothing in steady state."""
+    if kind == ENCODER:
+        pytest.importorskip("tokenizers")
+    model, part = msa_jax.load(run(kind)), content()["test"]
+    for row in range(len(part["id"])):
+        scores(model, one_clip(part, row), tmp_path)
+    scores(model, part, tmp_path)
+    known = model.traces
+    assert known <= 3 * len(model.shapes), "one, two and four rows of every padded shape at most"
+    for row in range(len(part["id"])):  # a step less of the text each time
+        clip = one_clip(part, row)
+        shorter = {"text": clip["text"][:-1], "text_bert": clip["text_bert"][:, :-1]}
+        scores(model, clip | shorter, tmp_path)
+    assert model.traces == known
+    long, seen = {m: np.ones((60, feature_files.WIDTHS[m]), np.float32) for m in ("audio", "vision")}, []
+    for steps in (30, 33, 40, 47):
+        clip = {"text": part["text"][0], "text_bert": part["text_bert"][0]}
+        scores(model, clip | {m: x[:steps] for m, x in long.items()}, tmp_path)
+        seen.append(model.traces)
+    assert len(set(seen)) <= 2, "longer clips share doubled shapes"

@@ -20,7 +20,7 @@ from msa_jax import models
 from msa_jax.data import opening
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.dataset import Dataset, Split
-from msa_jax.data.prepare import reduce_dataset
+from msa_jax.data.preprocess import Preprocess, reduced_spec
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.train import optim, state
@@ -69,7 +69,8 @@ def clips(name: str, steps=(5, 8, 6), filler: float = 0.0, rows=(0, 1, 2, 3), id
         m: dataclasses.replace(SPEC.modalities[m], length=t) for m, t in zip(MODALITIES, steps, strict=True)
     }
     spec = dataclasses.replace(SPEC, modalities=modalities)
-    split = reduce_dataset(Dataset(spec, {"train": split}), load(name).data.reduce, False).splits["train"]
+    preprocess = Preprocess(spec, reduce=load(name).data.reduce)
+    split = preprocess.prepare(Dataset(spec, {"train": split})).splits["train"]
     mask = {m: np.arange(x.shape[1]) < split.lengths[m][:, None] for m, x in split.values.items()}
     weight = np.array([1.0] * len(rows) + [0.0] * len(idle), np.float32)
     index: Any = np.arange(len(every), dtype=np.int32)
@@ -88,7 +89,7 @@ def tokens_of(every, mask: np.ndarray, filler: float) -> np.ndarray:
 
 
 def spec_of(name: str) -> DatasetSpec:
-    spec = reduce_dataset(Dataset(SPEC, {}), load(name).data.reduce, False).spec
+    spec = reduced_spec(SPEC, load(name).data.reduce)
     # One step longer than the clips, for those that count steps.
     modalities = {m: dataclasses.replace(r, length=r.length + 3) for m, r in spec.modalities.items()}
     return dataclasses.replace(spec, modalities=modalities)

@@ -14,7 +14,8 @@ from jax.sharding import PartitionSpec as P
 from msa_jax import models
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.dataset import Split
-from msa_jax.data.loader import Plan, Preprocess, Source, bucket_shapes, clip_lengths
+from msa_jax.data.loader import Plan, Source, bucket_shapes, clip_lengths
+from msa_jax.data.preprocess import Preprocess
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
 from msa_jax.models.declare import Declaration, Preset
 from msa_jax.models.objectives import Objective

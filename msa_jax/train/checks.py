@@ -133,8 +133,7 @@ def check_values(config: Config) -> None:
     optim.check_groups(config.train)
     _check_columns(config.data)
     _check_monitor(config)
-    # The first needs no more than the model's name.
-    getattr(models, "check", models.steps_read)(config.model)
+    models.check(config.model)
 
 
 def _check_columns(data: Config) -> None:

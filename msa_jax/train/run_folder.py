@@ -125,13 +125,15 @@ class RunFolder:
         old = self._recorded() if self._has_trained() else {}
         if CONFIG in old:
             self._check_settings(configuration.from_json(old[CONFIG]), config)
-        for name in old.keys() & specs.keys():
-            self._check_data(name, old[name], specs[name])
+        for name, spec in specs.items():
+            if name in old:
+                self._check_data(name, old[name], spec)
         if CONFIG in old and (changed := changes.between(configuration.from_json(old[CONFIG]), config)):
             self._note_changes(changed)
             del old[CONFIG]
-        for name in records.keys() - old.keys():
-            write_whole(self.path / name, records[name].encode())
+        for name, text in records.items():
+            if name not in old:
+                write_whole(self.path / name, text.encode())
 
     def _recorded(self) -> dict[str, str]:
         """The three records, as far as they are there."""

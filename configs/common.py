@@ -60,8 +60,13 @@ def data_block(name: str) -> Config:
     data.root = ""  # folder that holds the public files in their published layout
     data.file = ""  # the public file's place below data.root
     data.published = ""  # where the file is published, for the message when it is missing
-    data.metrics = "mosi"  # mosi | sims: which metrics (and bins) the field reports for this set
+    # mosi | sims: which metrics (and bins) the field reports for this set; plain: MAE, Corr, R2 and
+    # concordance, for scores of any scale.
+    data.metrics = "mosi"
     data.label_range = (-3.0, 3.0)
+    # Names of the class labels, from class 0, like ("anger","joy"); empty: what the file says, or negative,
+    # neutral and positive.
+    data.class_names = ()
     data.groups = block({"text": {}, "audio": {}, "vision": {}})  # name -> "first-last,..." columns
     # none | zscore_train | zscore_group. Cai et al. 2025 mention no scaling (reading A18).
     data.feature_norm = "none"

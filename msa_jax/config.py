@@ -20,7 +20,7 @@ from msa_jax.errors import ConfigError, MsaJaxError, nearest
 
 #: Settings that later versions added, with the value by which a run that lacks them behaves as then, or a
 #: function of its {key: value} that gives it. A run's ``config.json`` is completed by them when it is read.
-ADDED: dict[str, Any] = {"preset": "", "model.classes": 0}
+ADDED: dict[str, Any] = {"preset": "", "model.classes": 0, "data.class_names": ()}
 
 #: What users of other code call our settings, in small letters; of several the first that a configuration
 #: has is meant. docs/from_mmsa.md has what has no single counterpart.

@@ -71,7 +71,24 @@ def prepare(config: Config, dataset: Dataset) -> Dataset:
       DataError: if the labels cannot be classified.
     """
     dataset = preprocess_of(config, dataset.spec).prepare(dataset)
-    return as_classes(dataset) if config.model.task == "classification" else dataset
+    if config.model.task == "classification":
+        return as_classes(dataset, config.model.classes)
+    return dataset
+
+
+def with_classes(config: Config, spec: DatasetSpec) -> Config:
+    """The configuration with the number of classes that the data set has.
+
+    Args:
+      config: of a run.
+      spec: of its data set, see :func:`prepare`.
+    """
+    if config.model.task != "classification":
+        return config
+    chosen = config.copy_and_resolve_references()
+    with chosen.unlocked():
+        chosen.model.classes = len(spec.class_names)
+    return chosen
 
 
 def preprocess_of(config: Config, spec: DatasetSpec, model: Config | None = None) -> Preprocess:
@@ -101,8 +118,8 @@ def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh:
 def metric_keys(config: Config, spec: DatasetSpec) -> tuple[str, ...]:
     """The metrics of a run, in the order of a table."""
     if config.model.task == "classification":
-        return metrics.CLASSIFICATION_KEYS
-    return metrics.REGRESSION_KEYS[spec.metrics]
+        return metrics.classification_keys(spec.class_names)
+    return metrics.regression_keys(spec.metrics, spec.label_range)
 
 
 def build(config: Config, dataset: Dataset) -> Setup:

@@ -152,7 +152,7 @@ def _check_columns(data: Config) -> None:
 def _check_monitor(config: Config) -> None:
     """A score that no data of the set could have; what the data itself lacks is found later."""
     metric_set = "sims" if config.data.source == "synthetic" else config.data.metrics
-    keys = metrics.REGRESSION_KEYS[metric_set]
-    if config.model.get("task") == "classification":
-        keys = metrics.CLASSIFICATION_KEYS
+    keys = metrics.regression_keys(metric_set, tuple(config.data.label_range))
+    if config.model.task == "classification":
+        keys = dict.fromkeys((*metrics.CLASSIFICATION_KEYS, *metrics.classification_keys(("one", "two"))))
     require_choice("train.monitor", config.train.monitor, ("loss", *keys))

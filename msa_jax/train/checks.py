@@ -154,5 +154,5 @@ def _check_monitor(config: Config) -> None:
     metric_set = "sims" if config.data.source == "synthetic" else config.data.metrics
     keys = metrics.regression_keys(metric_set, tuple(config.data.label_range))
     if config.model.task == "classification":
-        keys = dict.fromkeys((*metrics.CLASSIFICATION_KEYS, *metrics.classification_keys(("one", "two"))))
+        keys = metrics.CLASSIFICATION_KEYS
     require_choice("train.monitor", config.train.monitor, ("loss", *keys))

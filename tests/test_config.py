@@ -47,6 +47,13 @@ def test_overrides_keep_their_types():
     [
         ("train.sead=3", ["train.sead", "'train.seed'"]),
         ("model.dropuot=0.1", ["'model.dropout'"]),
+        ("train.lr=0.1", ["'train.learning_rate'"]),
+        ("train.bs=8", ["'train.batch_size'"]),
+        ("train.early_stop=8", ["'train.patience'"]),
+        ("train.update_epochs=4", ["'train.accumulate'"]),
+        ("train.KeyEval=Loss", ["'train.monitor'"]),
+        ("data.featurePath=x.pkl", ["'data.path'"]),
+        ("model.seed=3", ["'train.seed'"]),  # the right name in another block
         ("train.seed=three", ["whole number", "three"]),
         ("train.learning_rate=fast", ["a number"]),
         ("data.group_by_length=maybe", ["true or false"]),
@@ -170,3 +177,15 @@ def test_difference_lists_changed_keys():
     old = configuration.load(f"{CONFIGS / 'mosi.py'}")
     new = configuration.load(f"{CONFIGS / 'mosi.py'}", ["train.seed=3"])
     assert configuration.difference(old, new) == [f"train.seed: {old.train.seed} -> 3"]
+
+
+def test_what_later_versions_added_is_there_in_an_old_configuration(monkeypatch):
+    """A run of an earlier version behaves as it did: what it could not choose has the value of its time."""
+    added = {"train.added": 3, "preset": lambda flat: flat["data.name"], "nowhere.key": 1}
+    monkeypatch.setattr(configuration, "ADDED", added)
+    text = configuration.to_json(configuration.load(f"{CONFIGS / 'mosi.py'}"))
+    old = configuration.from_json(text)
+    assert (old.train.added, old.preset) == (3, "mosi")
+    assert "nowhere" not in old
+    again = configuration.from_json(text.replace('"train": {', '"train": {"added": 5,'))
+    assert again.train.added == 5

@@ -147,7 +147,7 @@ def _deliver(content: bytes, out: pathlib.Path | None, clips: int) -> None:
     if out is None:
         sys.stdout.buffer.write(content)
         return
-    write_whole(out, content)
+    write_whole(out, content, "make room, or name another file with --out")
     print(f"wrote {out}: {clips} clips")
 
 

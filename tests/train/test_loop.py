@@ -4,6 +4,7 @@ import json
 import pathlib
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -94,6 +95,45 @@ def test_a_loss_that_is_not_finite_names_step_clips_and_checkpoint(monkeypatch, 
         run(monkeypatch, tmp_path, objective=broken_for_clip_7)
 
 
+def with_broken_gradient(outputs, batch, memory):
+    """A finite loss whose gradient is not: 0 times the infinite slope of a root at 0."""
+    loss, parts = squared_error(outputs, batch, memory)
+    return loss + jnp.sqrt(0 * jnp.abs(outputs.predictions["M"]).sum()), parts
+
+
+@pytest.mark.parametrize(
+    ("settings", "step"),
+    [(["train.batch_size=30"], 1), (["train.batch_size=8", "train.checkpoint_steps=1"], 1)],
+    ids=["in an epoch's last step", "before a checkpoint"],
+)
+def test_parameters_that_are_not_finite_name_step_clips_and_advice(monkeypatch, tmp_path, settings, step):
+    with pytest.raises(
+        RunError, match=rf"parameters are not finite after step {step} \(epoch 1\) on"
+    ) as caught:
+        run(monkeypatch, tmp_path, *settings, objective=with_broken_gradient)
+    for words in ("the clips clip", "there is no checkpoint yet", "Lower train.learning_rate"):
+        assert words in str(caught.value)
+    assert not any(p.name.isdecimal() for p in (tmp_path / "checkpoints").iterdir())
+
+
+def test_predictions_that_are_not_finite_name_split_clips_and_advice(monkeypatch, tmp_path):
+    real = loop.Loop.evaluate
+    infinite = {"calls": 0}
+
+    def evaluate(self, split):
+        infinite["calls"] += 1
+        if infinite["calls"] == 2:
+            wide = jax.tree.map(lambda x: jnp.sign(x) * 3e38, self.state.params)
+            self.state = self.state.replace(params=wide)
+        return real(self, split)
+
+    monkeypatch.setattr(loop.Loop, "evaluate", evaluate)
+    with pytest.raises(
+        RunError, match=r"after step 8 the predictions for \d clips of the split 'valid'.*step 4"
+    ):
+        run(monkeypatch, tmp_path)
+
+
 def test_validation_losses_are_means_over_clips(monkeypatch, tmp_path):
     """Batches of 4 leave a last one of 1; it must count as one clip, not as a quarter of the loss."""
     whole, _ = run(monkeypatch, tmp_path / "a", "train.epochs=1")
@@ -117,7 +157,7 @@ def test_streaming_from_disk_trains_the_same_model(monkeypatch, tmp_path):
     [
         ("train.monitor=mea", "'mae'"),
         ("train.batch_size=0", "at least 1"),
-        ("train.learning_rate=-1", "not be negative"),
+        ("train.learning_rate=-1", "not negative"),
         ("train.precision=float16", "bfloat16"),
         ("train.devices=99", "there are"),
         ("data.feature_norm=zscore", "zscore_train"),

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import small_tiles
 from small import CONFIGS, LENGTHS, SPEC
 
 from msa_jax import config as configuration
@@ -28,6 +29,13 @@ REGRESSION_ONLY = ("ufen_mtfn", "self_mm", "tetfn", "mmim")
 #: What the main pass of an epoch does not train; tests/models/test_mmim.py says what does.
 HELD = {"mmim": ("mi_*",)}
 DATASETS = ("synthetic", "mosi", "mosei", "sims", "simsv2")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def in_tiles():
+    """MulT's and TETFN's attention as for real clips on a CPU, in everything that this module compiles."""
+    with small_tiles():
+        yield
 
 
 @functools.cache

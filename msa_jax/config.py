@@ -20,7 +20,7 @@ from msa_jax.errors import ConfigError, MsaJaxError, nearest
 
 #: Settings that later versions added, with the value by which a run that lacks them behaves as then, or a
 #: function of its {key: value} that gives it. A run's ``config.json`` is completed by them when it is read.
-ADDED: dict[str, Any] = {}
+ADDED: dict[str, Any] = {"preset": "", "model.classes": 0, "data.class_names": ()}
 
 #: What users of other code call our settings, in small letters; of several the first that a configuration
 #: has is meant. docs/from_mmsa.md has what has no single counterpart.
@@ -207,6 +207,10 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+#: Keys from which others follow, and what stands before their value after the colon.
+_AFTER_THE_COLON = {"preset": "preset=", "model.name": ""}
+
+
 def _set(config: Config, key: str, text: str) -> None:
     flat = flatten(config)
     if key not in flat:
@@ -214,6 +218,11 @@ def _set(config: Config, key: str, text: str) -> None:
         if inside:
             raise ConfigError(f"--config.{key} is a block; set one of its keys: {', '.join(inside[:8])}.")
         raise ConfigError(f"--config.{key}: there is no such key.{_meant(key, flat)}")
+    if key in _AFTER_THE_COLON:
+        raise ConfigError(
+            f"--config.{key}={text} comes too late, since other values follow from it; give it after the "
+            f"configuration's colon, as in --config=configs/mosi.py:{_AFTER_THE_COLON[key]}{text}."
+        )
     *blocks, last = key.split(".")
     inner = config
     for name in blocks:
@@ -271,7 +280,7 @@ def from_json(text: str) -> Config:
     flat = flatten(config)
     for key, value in ADDED.items():
         *blocks, last = key.split(".")
-        inner = config
+        inner: Any = config
         for name in blocks:
             inner = inner.get(name, {})
         if key not in flat and (inner or not blocks):

@@ -11,19 +11,19 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from msa_jax import models
-from msa_jax.data.batch import Batch
+from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.loader import (
     Plan,
-    Preprocess,
+    Shape,
     Source,
     batch_of,
-    bucket_shapes,
     clip_lengths,
+    filled,
+    stored_shape,
 )
-from msa_jax.data.prepare import reduce_dataset
 from msa_jax.data.spec import MODALITIES
-from msa_jax.errors import DataError
+from msa_jax.errors import DataError, MsaJaxError
 from msa_jax.train import build, pretrained
 from msa_jax.train.best import load_best
 from msa_jax.train.run_folder import TOKENIZER
@@ -42,10 +42,12 @@ class Trained:
       spec: the data set that it was trained on, as stored, with the statistics of its training split.
       model_spec: the same as the model reads it.
       learner: holds the Linen module.
-      shapes: the padded steps (text, audio, vision) of its training, shortest first; empty where they were
-        not recorded.
       params: its parameters.
       batch_stats: its running statistics, empty for most models.
+      preprocess: what happens to clips before the model sees them.
+      shapes: the padded steps of text, audio and vision that clips are filled to, shortest first.
+      traces: how often the prediction was traced, for tests and benchmarks: once per padded shape and
+        number of rows.
 
     Raises:
       RunError: if the folder holds no run, or none that has finished an epoch.
@@ -55,18 +57,23 @@ class Trained:
         self.workdir = pathlib.Path(workdir)
         best = load_best(self.workdir, warn)
         self.config, self.spec, self.model_spec = best.config, best.spec, best.model_spec
-        self.shapes = best.shapes
+        self.shapes = best.shapes or [stored_shape(self.model_spec)]
         self._mesh = build.build_mesh(1)
         self.learner: Learner = build.build_learner(self.config, self.model_spec, 1, self._mesh)
         best.check_fits(self.learner.model, self.model_spec)
         placed = jax.device_put((best.params, best.batch_stats), NamedSharding(self._mesh, P()))
         self.params, self.batch_stats = placed
-        self._predictions = jax.jit(
-            lambda params, statistics, batch: infer(self.learner, params, statistics, batch).predictions
-        )
+        model = pretrained.with_folder(self.config.model, self.workdir / TOKENIZER)
+        self.preprocess = build.preprocess_of(self.config, self.spec, model)
+        self.traces = 0
+        self._predictions = jax.jit(self._predict_batch)
 
     def predict(self, clips: Split | Batch) -> dict[str, np.ndarray]:
         """Scores clips as they are stored; the run's own preprocessing is applied.
+
+        Clips are padded to the lengths that the run trained with, doubled as often as longer clips need, and
+        batches filled to powers of two, so that a program is compiled for few shapes once and not for
+        every clip.
 
         Args:
           clips: N clips, as a split of a data set or as a batch of raw features (of which neither
@@ -81,14 +88,13 @@ class Trained:
         """
         split = self.prepare(_as_split(clips) if isinstance(clips, Batch) else clips)
         lengths = clip_lengths(split, models.steps_read(self.config.model))
-        batch_size = min(self.config.train.eval_batch_size, len(split))
         if self.config.model.compat:  # as in training, every clip is as long as the longest
             shapes: Any = [tuple(split.values[m].shape[1] for m in MODALITIES)]
         else:
-            shapes = bucket_shapes(lengths, self.config.data.buckets, batch_size)
-        plan = Plan(lengths, shapes, batch_size, 1)
-        preprocess = Preprocess(self.model_spec, self.config.data.feature_norm, self.config.model.compat)
-        source = Source(split, preprocess, self._mesh, resident=False)
+            shapes = self._shapes_for(lengths)
+        most = self.config.train.eval_batch_size
+        plan = Plan(lengths, shapes, min(most, 1 << (len(split) - 1).bit_length()), 1)
+        source = Source(split, self.preprocess, self._mesh, resident=False)
         found: dict[str, np.ndarray] = {}
         for chunk, item in source.items(plan.once()):
             predictions = self._predictions(self.params, self.batch_stats, _batch(item, chunk.shape))
@@ -99,8 +105,43 @@ class Trained:
                 array[rows[real]] = y[real]
         return found
 
+    def _predict_batch(self, params: Any, batch_stats: Any, batch: Batch) -> Any:
+        self.traces += 1
+        return infer(self.learner, params, batch_stats, batch).predictions
+
+    def _shapes_for(self, lengths: np.ndarray) -> list[Shape]:
+        """The run's padded shapes, and longer ones where clips of these lengths [N, 3] need them."""
+        shapes, needed = list(self.shapes), lengths.max(axis=0)
+        while (needed > shapes[-1]).any():
+            grown = [2 * n if more > n else n for n, more in zip(shapes[-1], needed, strict=True)]
+            if pretrained.is_tuned(self.config.model):
+                grown[0] = max(min(grown[0], self.config.model.encoder.positions), int(needed[0]))
+            shapes.append((grown[0], grown[1], grown[2]))
+        if len(shapes) > len(self.shapes):
+            try:
+                self._check_shape(shapes[-1])
+            except MsaJaxError:  # more steps than the model has positions for
+                exact = np.maximum(needed, self.shapes[-1]).tolist()
+                shapes = [*self.shapes, (exact[0], exact[1], exact[2])]
+                self._check_shape(shapes[-1])
+        return shapes
+
+    def _check_shape(self, shape: Shape) -> None:
+        """Raises what the model says of clips of so many steps, if it cannot read them."""
+        variables = {"params": self.params, "batch_stats": self.batch_stats}
+        batch = jax.eval_shape(lambda: example_batch(self.model_spec, 1, shape))
+        jax.eval_shape(lambda v, b: self.learner.model.apply(v, b, train=False), variables, batch)
+
     def prepare(self, split: Split) -> Split:
         """The clips as the model reads them, before cleaning and scaling (see :class:`Preprocess`).
+
+        Raises:
+          DataError: if they do not have what the model was trained on.
+        """
+        return self.preprocess.reduced(self._as_dataset(self.checked(split))).splits["clips"]
+
+    def checked(self, split: Split) -> Split:
+        """The clips as they are stored, with the tokens and the padding that the model reads.
 
         Raises:
           DataError: if they do not have what the model was trained on.
@@ -115,17 +156,17 @@ class Trained:
                     f"{m} of these clips has {found} columns, but the model in {self.workdir} was trained on "
                     f"{expected}; extract the features as for its training data."
                 )
-        model = self.config.model
         if tuned:
-            model = pretrained.with_folder(model, self.workdir / TOKENIZER)
             self._require_tokens(split)
-        spec = dataclasses.replace(self.spec, name="the input", has_tokens=split.tokens is not None)
-        split = pretrained.with_tokens(Dataset(spec, {"clips": split}), model).splits["clips"]
-        if model.compat:  # whose models read padding, so there must be as much as in training
-            steps = {m: spec.modalities[m].length for m in MODALITIES}
+        split = self.preprocess.with_tokens(self._as_dataset(split)).splits["clips"]
+        if self.config.model.compat:  # whose models read padding, so there must be as much as in training
+            steps = {m: self.spec.modalities[m].length for m in MODALITIES}
             split = _padded(split, steps | {"text": self.model_spec.modalities["text"].length})
-        reduced = reduce_dataset(Dataset(spec, {"clips": split}), self.config.data.reduce, model.compat)
-        return reduced.splits["clips"]
+        return split
+
+    def _as_dataset(self, split: Split) -> Dataset:
+        spec = dataclasses.replace(self.spec, name="the input", has_tokens=split.tokens is not None)
+        return Dataset(spec, {"clips": split})
 
     def _require_tokens(self, split: Split) -> None:
         has_tokenizer = (self.workdir / TOKENIZER).is_dir()
@@ -153,11 +194,6 @@ def _as_split(batch: Batch) -> Split:
 
 def _padded(split: Split, steps: Mapping[str, int]) -> Split:
     """The clips with zeros behind, so that each modality has at least so many steps."""
-
-    def padded(array: np.ndarray, axis: int, length: int) -> np.ndarray:
-        more = max(0, length - array.shape[axis])
-        return np.pad(array, [(0, more if i == axis else 0) for i in range(array.ndim)]) if more else array
-
-    values = {m: padded(split.values[m], 1, steps[m]) for m in MODALITIES}
-    tokens = None if split.tokens is None else padded(split.tokens, 2, steps["text"])
+    values = {m: filled(split.values[m], steps[m], axis=1) for m in MODALITIES}
+    tokens = None if split.tokens is None else filled(split.tokens, steps["text"], axis=2)
     return dataclasses.replace(split, values=values, tokens=tokens)

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
         "JAX_NUM_PROCESSES and JAX_PROCESS_ID",
     )
     arguments, config = configuration.parse_command(parser, argv)
-    # Here, not at the top: --help and misspelt keys need not wait for JAX to start.
+    # Here, not at the top: --help need not wait for JAX to start.
     import jax
 
     from msa_jax.train import build, loop, processes

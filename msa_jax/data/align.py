@@ -1,9 +1,16 @@
-"""Audio and vision averaged down to the steps of the text, for models that read all three in step."""
+"""Audio and vision averaged down to the steps of the text, for models that read all three in step.
+
+For NumPy's arrays and JAX's, as in :mod:`msa_jax.data.clean`.
+"""
+
+from typing import Any
 
 import numpy as np
 
+from msa_jax.data.clean import sums_in
 
-def align(values: np.ndarray, lengths: np.ndarray, targets: np.ndarray, steps: int) -> np.ndarray:
+
+def align(values: Any, lengths: Any, targets: Any, steps: Any) -> Any:
     """Spreads each clip's own frames evenly over its own words, in order.
 
     Of a clip with L frames and W words, word j gets the mean of the frames from floor(j L / W) to
@@ -18,21 +25,21 @@ def align(values: np.ndarray, lengths: np.ndarray, targets: np.ndarray, steps: i
     Returns:
       [n, steps, D] in the dtype of ``values``; 0 past a clip's words, and where it has no frames.
     """
-    n, _, width = values.shape
-    real = np.arange(values.shape[1]) < lengths[:, None]
-    sums = np.zeros((n, values.shape[1] + 1, width))
-    np.cumsum(np.where(real[:, :, None], values, 0), axis=1, dtype=np.float64, out=sums[:, 1:])
-    word = np.arange(steps)[None, :]
-    frames, words = lengths[:, None].astype(np.int64), np.maximum(targets, 1)[:, None]
-    first = np.minimum(word * frames // words, frames)
-    last = np.minimum(-(-(word + 1) * frames // words), frames)
-    clip = np.arange(n)[:, None]
-    mean = (sums[clip, last] - sums[clip, first]) / np.maximum(last - first, 1)[:, :, None]
-    within = (word < targets[:, None]) & (last > first)
-    return np.where(within[:, :, None], mean, 0).astype(values.dtype)
+    xp = values.__array_namespace__()
+    word, frame = xp.arange(steps)[None, :, None], xp.arange(values.shape[1])[None, None, :]
+    frames, words = lengths[:, None, None], targets[:, None, None]
+    # floor(j L / W) <= t < ceil((j + 1) L / W), without the divisions, which ONNX rounds otherwise.
+    mine = ((frame + 1) * words > word * frames) & (frame * words < (word + 1) * frames)
+    mine = mine & (frame < frames) & (word < words)  # [n, steps, T]
+    kind = sums_in(values)
+    share = mine / xp.maximum(mine.sum(axis=2, keepdims=True), 1).astype(kind)
+    real = xp.where((frame < frames)[:, 0, :, None], values, 0)
+    # An accelerator would otherwise multiply in fewer digits.
+    exact = {} if xp is np else {"precision": "highest"}
+    return xp.matmul(share.astype(kind), real, **exact).astype(values.dtype)
 
 
-def align_as_mmsa(values: np.ndarray, steps: int, in_order: bool = False) -> np.ndarray:
+def align_as_mmsa(values: Any, steps: int, in_order: bool = False) -> Any:
     """What the MMSA toolkit does instead, on all T frames of every clip, padding included.
 
     The last frame is repeated until the frames divide by ``steps``. Its released version then
@@ -46,12 +53,13 @@ def align_as_mmsa(values: np.ndarray, steps: int, in_order: bool = False) -> np.
     Returns:
       [n, steps, D] in the dtype of ``values``; ``values`` itself where T is ``steps`` already.
     """
+    xp = values.__array_namespace__()
     n, frames, width = values.shape
     if frames == steps:
         return values
     per_step = -(-frames // steps)
-    filler = np.repeat(values[:, -1:], per_step * steps - frames, axis=1)
-    filled = np.concatenate([values, filler], axis=1)
+    filler = xp.repeat(values[:, -1:], per_step * steps - frames, axis=1)
+    filled = xp.concatenate([values, filler], axis=1)
     if in_order:
         return filled.reshape(n, steps, per_step, width).mean(axis=2, dtype=values.dtype)
     return filled.reshape(n, per_step, steps, width).mean(axis=1, dtype=values.dtype)

@@ -1,30 +1,37 @@
-"""What may be done to raw features, as pure NumPy functions on blocks [n, T, D].
+"""What may be done to raw features, as pure functions on blocks [n, T, D].
 
 The package's rule for broken values is :func:`finite`: every NaN and infinity becomes 0. The public
-MMSA loader mends only a part of them; :func:`as_mmsa` and ``time_mean(..., compat=True)`` do exactly
+MMSA loader replaces only a part of them; :func:`as_mmsa` and ``time_mean(..., compat=True)`` do exactly
 what it does, for comparisons with results that were got with it.
+
+Functions that an exported program computes too take NumPy's arrays or JAX's and answer in kind, so that
+each is written once. NumPy sums in float64; JAX, where that does not exist by default, in float32.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 #: Float32 values that a streaming function looks at together (half a MB: its copies stay in the cache).
 _BLOCK_VALUES = 1 << 17
+_LARGEST = float(np.finfo(np.float32).max)
 
 
-def finite(values: np.ndarray) -> np.ndarray:
+def finite(values: Any) -> Any:
     """A copy [n, T, D] with 0 for every NaN and infinity."""
-    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    xp = values.__array_namespace__()
+    return xp.where(xp.abs(values) <= _LARGEST, values, 0)  # false for NaN
 
 
-def as_mmsa(values: np.ndarray, modality: str) -> np.ndarray:
+def as_mmsa(values: Any, modality: str) -> Any:
     """A copy [n, T, D] as the MMSA loader makes it: -inf in audio becomes 0, all else stays."""
-    return np.where(np.isneginf(values) & (modality == "audio"), np.float32(0), values)
+    xp = values.__array_namespace__()
+    return xp.where(values == -np.inf, 0, values) if modality == "audio" else xp.where(True, values, 0)
 
 
-def time_mean(values: np.ndarray, lengths: np.ndarray, compat: bool = False) -> np.ndarray:
+def time_mean(values: Any, lengths: Any, compat: bool = False) -> Any:
     """One vector per clip: the mean over its steps.
 
     Args:
@@ -37,16 +44,22 @@ def time_mean(values: np.ndarray, lengths: np.ndarray, compat: bool = False) -> 
     Returns:
       [n, 1, D]; 0 for a clip without steps.
     """
+    xp = values.__array_namespace__()
     if compat:
         with np.errstate(invalid="ignore", over="ignore"):
             mean = values.mean(axis=1, keepdims=True, dtype=values.dtype)
-        return np.where(np.isnan(mean), values.dtype.type(0), mean)
-    real = np.arange(values.shape[1]) < lengths[:, None]
-    total = np.where(real[:, :, None], values, 0).sum(axis=1, keepdims=True, dtype=np.float64)
-    return (total / np.maximum(lengths, 1)[:, None, None]).astype(values.dtype)
+        return xp.where(xp.isnan(mean), 0, mean)
+    real = xp.arange(values.shape[1])[None, :] < lengths[:, None]
+    total = xp.where(real[:, :, None], values, 0).sum(axis=1, keepdims=True, dtype=sums_in(values))
+    return (total / xp.maximum(lengths, 1)[:, None, None]).astype(values.dtype)
 
 
-def standardise(values: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def sums_in(values: Any) -> Any:
+    """The type that an array's values are summed in: float64 for NumPy's, their own for JAX's."""
+    return np.float64 if isinstance(values, np.ndarray) else values.dtype
+
+
+def standardise(values: Any, mean: np.ndarray, std: np.ndarray) -> Any:
     """``(values - mean) / std`` per column, float32 [n, T, D]; padding is scaled like the rest."""
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     return (values - mean[None, None, :]) / std[None, None, :]

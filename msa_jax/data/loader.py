@@ -19,9 +19,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from msa_jax.data import clean
 from msa_jax.data.batch import Batch
 from msa_jax.data.dataset import Dataset, Split
+from msa_jax.data.preprocess import Preprocess
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 
 #: Padded steps of (text, audio, vision).
@@ -210,41 +210,6 @@ class Table(flax.struct.PyTreeNode):
     tokens: Any = None
 
 
-class Preprocess:
-    """What happens to raw features before a model sees them, in this order.
-
-    Non-finite values become 0; padding becomes 0; then, where the configuration asks for it, each
-    column is standardised with the training split's mean and deviation (padding stays 0).
-
-    Args:
-      spec: the data set's description with its training statistics.
-      feature_norm: none | zscore_train (per column) | zscore_group (one mean and deviation per
-        named column group; columns of no group are left as they are).
-      compat: clean values as the MMSA toolkit does (:func:`~msa_jax.data.clean.as_mmsa`) and leave
-        padding as it is stored, since its models read it.
-    """
-
-    def __init__(self, spec: DatasetSpec, feature_norm: str, compat: bool = False):
-        self.compat = compat
-        self.scale: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        for name, modality in spec.modalities.items():
-            mean, std = np.array(modality.mean, np.float32), np.array(modality.std, np.float32)
-            if feature_norm == "zscore_train":
-                self.scale[name] = mean, std
-            elif feature_norm == "zscore_group" and modality.groups:
-                self.scale[name] = clean.group_statistics(mean, std, modality.groups)
-
-    def __call__(self, name: str, values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Raw [n, T, D] and lengths [n] to what the model reads, as a new float32 array."""
-        values = clean.as_mmsa(values, name) if self.compat else clean.finite(values)
-        if name in self.scale:
-            values = clean.standardise(values, *self.scale[name])
-        if self.compat:
-            return np.asarray(values, np.float32)
-        padding = np.arange(values.shape[1])[None, :] >= lengths[:, None]
-        return np.where(padding[:, :, None], np.float32(0), values)
-
-
 class Source:
     """Feeds chunks of one split to jitted functions.
 
@@ -271,14 +236,14 @@ class Source:
         return jax.tree.map(lambda x: _place(np.asarray(x), everywhere), table)
 
     def _read(self, rows: np.ndarray, shape: Shape) -> Table:
-        """Rows [n] of the split as preprocessed host arrays, cut to ``shape``."""
+        """Rows [n] of the split as preprocessed host arrays, cut or filled to ``shape``."""
         split = self.split
         lengths = {m: np.asarray(split.lengths[m][rows]) for m in MODALITIES}
         values = {
-            m: self.preprocess(m, np.asarray(split.values[m][rows, :steps]), lengths[m])
+            m: self.preprocess(m, filled(split.values[m][rows, :steps], steps, axis=1), lengths[m])
             for m, steps in zip(MODALITIES, shape, strict=True)
         }
-        tokens = None if split.tokens is None else np.asarray(split.tokens[rows, :, : shape[0]])
+        tokens = None if split.tokens is None else filled(split.tokens[rows, :, : shape[0]], shape[0], axis=2)
         labels = {task: np.asarray(label[rows]) for task, label in split.labels.items()}
         return Table(values=values, lengths=lengths, labels=labels, tokens=tokens)
 
@@ -312,6 +277,14 @@ class Source:
             return jax.make_array_from_process_local_data(sharding, local, (steps, rows, *x.shape[1:]))
 
         return jax.tree.map(place, table)
+
+
+def filled(array: np.ndarray, steps: int, axis: int) -> np.ndarray:
+    """The array with zeros behind, so that an axis has at least so many steps."""
+    more = steps - array.shape[axis]
+    if more <= 0:
+        return np.asarray(array)
+    return np.pad(array, [(0, more if i == axis else 0) for i in range(array.ndim)])
 
 
 def _place(x: np.ndarray, sharding: NamedSharding) -> jax.Array:

@@ -6,12 +6,14 @@ alone; without it tokenizer.json says so, and without either texts are lower-cas
 characters stand alone.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from msa_jax.data.dataset import Dataset
 from msa_jax.errors import DataError
 from msa_jax.files import read_json
 
@@ -125,3 +127,68 @@ def _rules(folder: pathlib.Path, stored: dict[str, Any]) -> dict[str, Any]:
             raise DataError(f"{path} has {key} {value!r:.50}, neither true nor false; mend it.")
         rules[name] = default if value is None else value
     return rules
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenSource:
+    """What a model that trains its text encoder reads in place of text features.
+
+    Attributes:
+      folder: the encoder's, whose vocabulary makes tokens of transcripts; "" where there is none.
+      vocab: entries of the encoder's vocabulary.
+      positions: tokens that a text may have; transcripts are cut to them.
+    """
+
+    folder: str
+    vocab: int
+    positions: int
+
+
+def with_tokens(dataset: Dataset, source: TokenSource) -> Dataset:
+    """The data set as a model with an encoder reads it: with tokens, and without text features.
+
+    Where the data has no tokens, its transcripts are made into tokens by the encoder's own vocabulary.
+
+    Raises:
+      DataError: if there are neither tokens nor transcripts, or the tokens are of another vocabulary.
+    """
+    if not dataset.spec.has_tokens:
+        dataset = _tokenised(dataset, source)
+    most = max(int(np.max(np.asarray(s.tokens)[:, 0], initial=0)) for s in dataset.splits.values())
+    if most >= source.vocab:
+        raise DataError(
+            f"{dataset.spec.name} holds token id {most}, but the encoder's vocabulary has "
+            f"{source.vocab} entries; take the encoder whose tokenizer made the ids."
+        )
+    splits = {}
+    for name, split in dataset.splits.items():
+        empty = np.zeros((*split.values["text"].shape[:2], 0), np.float32)
+        splits[name] = dataclasses.replace(split, values={**split.values, "text": empty})
+    text = dataclasses.replace(dataset.spec.modalities["text"], width=0, groups={}, mean=(), std=())
+    spec = dataclasses.replace(dataset.spec, modalities={**dataset.spec.modalities, "text": text})
+    return dataclasses.replace(dataset, spec=spec, splits=splits)
+
+
+def _tokenised(dataset: Dataset, source: TokenSource) -> Dataset:
+    if not source.folder or any(split.raw_text is None for split in dataset.splits.values()):
+        raise DataError(
+            f"{dataset.spec.name} has no token ids (text_bert), and transcripts (raw_text) with an encoder's "
+            "folder (model.encoder.folder) are not there either; set model.text_encoder=frozen."
+        )
+    tokenizer = Tokenizer(source.folder)
+    made = {
+        name: tokenizer(list(split.raw_text), source.positions)  # type: ignore[arg-type]
+        for name, split in dataset.splits.items()
+    }
+    steps = max(tokens.shape[2] for tokens in made.values())
+    splits = {}
+    for name, split in dataset.splits.items():
+        tokens = np.pad(made[name], ((0, 0), (0, 0), (0, steps - made[name].shape[2])))
+        lengths = {**split.lengths, "text": tokens[:, 1].sum(axis=1, dtype=np.int32)}
+        values = {**split.values, "text": np.zeros((len(split), steps, 0), np.float32)}
+        splits[name] = dataclasses.replace(split, values=values, lengths=lengths, tokens=tokens)
+    text = dataclasses.replace(dataset.spec.modalities["text"], length=steps)
+    spec = dataclasses.replace(
+        dataset.spec, modalities={**dataset.spec.modalities, "text": text}, has_tokens=True
+    )
+    return dataclasses.replace(dataset, spec=spec, splits=splits)

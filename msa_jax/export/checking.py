@@ -90,11 +90,11 @@ def scorer(program: Program, runner: Runner) -> Scorer:
     """A written program's answer to stored clips."""
 
     def score(split: Split) -> Mapping[str, np.ndarray]:
-        prepared = program.members[0].prepare(split)
+        stored = program.members[0].checked(split)
         rows = program.inputs[0].shape[0]
         size = len(split) if rows == BATCH else int(rows)
         parts = [
-            runner(program.feed(prepared, np.arange(first, min(first + size, len(split)))))
+            runner(program.feed(stored, np.arange(first, min(first + size, len(split)))))
             for first in range(0, len(split), size)
         ]
         return {task: np.concatenate([np.asarray(part[task]) for part in parts]) for task in parts[0]}

@@ -10,14 +10,12 @@ import jax
 import numpy as np
 
 from msa_jax.data.columns import KNOWN_WIDTHS
-from msa_jax.data.loader import Preprocess
-from msa_jax.data.spec import UNIMODAL_TASKS, DatasetSpec, format_columns
+from msa_jax.data.spec import THREE_CLASSES, UNIMODAL_TASKS, DatasetSpec, format_columns
 from msa_jax.export.program import BATCH, Program
 from msa_jax.files import read_json
 from msa_jax.inference import Trained
 from msa_jax.train.state import count_parameters
 
-CLASSES = ("negative", "neutral", "positive")
 _REDUCTIONS = {
     "none": "none: all modalities are sequences.",
     "mean": "mean: audio and vision are the mean over a clip's real steps, one step each.",
@@ -34,28 +32,28 @@ def outputs_of(program: Program) -> list[dict[str, Any]]:
         for r in program.inputs
     }
     rows = program.inputs[0].shape[0]
+    names = program.members[0].model_spec.class_names or THREE_CLASSES
     shapes = jax.eval_shape(program.run, inputs)
     return [
         {
             "name": task,
             "dtype": "float32",
             "shape": [rows, *y.shape[1:]],
-            "meaning": _meaning(task, y.ndim == 2),
+            "meaning": _meaning(task, y.ndim == 2, names),
         }
         for task, y in shapes.items()
     ]
 
 
-def _meaning(task: str, logits: bool) -> str:
+def _meaning(task: str, logits: bool, names: tuple[str, ...]) -> str:
     modality = {t: m for m, t in UNIMODAL_TASKS.items()}.get(task)
     whose = {"M": "the clip", "fusion": "the clip, before the encoder-decoder"}.get(task, f"{modality} alone")
-    return f"logits for {', '.join(CLASSES)}, of {whose}" if logits else f"sentiment score of {whose}"
+    return f"logits for {', '.join(names)}, of {whose}" if logits else f"sentiment score of {whose}"
 
 
 def preprocessing(run: Trained, tokenizer: Sequence[str]) -> dict[str, Any]:
     """The constants that stand between stored features and the model."""
-    config, read = run.config, run.model_spec
-    scale = Preprocess(read, config.data.feature_norm, config.model.compat).scale
+    config, read, scale = run.config, run.model_spec, run.preprocess.scale
     return {
         "reduction": config.data.reduce,
         "compat": bool(config.model.compat),
@@ -99,7 +97,7 @@ def spec_json(
         "limits": dict(program.limits),
         "outputs": outputs_of(program),
         "note": note,
-        "cleaning_and_scaling": "inside the program" if is_program else "before the model",
+        "reduction_cleaning_and_scaling": "inside the program" if is_program else "before the model",
         "preprocessing": preprocessing(first, tokenizer),
         "data_as_stored": _record(first.spec),
         "data_as_read": _record(first.model_spec),
@@ -178,8 +176,11 @@ def _results(runs: Sequence[Trained]) -> str:
 
 
 def _inputs(spec: Mapping[str, Any]) -> str:
-    if spec["cleaning_and_scaling"] != "inside the program":
-        return "The model reads what `spec.json` describes under `inputs`, cleaned and scaled."
+    if spec["reduction_cleaning_and_scaling"] != "inside the program":
+        return (
+            "The model reads what `spec.json` describes under `inputs`, reduced, cleaned and scaled. "
+            f"Reduction: {_REDUCTIONS[spec['preprocessing']['reduction']]}"
+        )
     lines = ["| input | type | shape | |", "| --- | --- | --- | --- |"]
     for r in spec["inputs"]:
         lines.append(f"| {r['name']} | {r['dtype']} | {', '.join(map(str, r['shape']))} | {r['meaning']} |")
@@ -191,8 +192,8 @@ def _inputs(spec: Mapping[str, Any]) -> str:
     reduction = _REDUCTIONS[spec["preprocessing"]["reduction"]]
     return (
         "\n".join(lines)
-        + "\n\nFeatures are raw, as the data's extractor gives them; NaN, infinities and scaling are dealt "
-        f"with inside. Reduction before the program: {reduction} `run.py` does it.{limits} {spec['note']}"
+        + "\n\nFeatures are raw, as the data's extractor gives them; NaN, infinities, scaling and reduction "
+        f"are dealt with inside. Reduction: {reduction}{limits} {spec['note']}"
     )
 
 

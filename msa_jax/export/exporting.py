@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from msa_jax.data import align, clean
 from msa_jax.data.tokenize import TOKENIZER_FILES
 from msa_jax.errors import RunError
 from msa_jax.export import checking, describe, onnx, orbax, safetensors, stablehlo
@@ -122,8 +121,7 @@ def _write_program(
             say(f"onnx with {fixed or 'free dimensions'} did not work ({reasons[-1]})")
             continue
         note = f"Here {fixed}, since the freer form failed ({reasons[-1]})." if reasons else ""
-        for source in (_STANDALONE, pathlib.Path(clean.__file__), pathlib.Path(align.__file__)):
-            shutil.copyfile(source, folder / source.name)
+        shutil.copyfile(_STANDALONE, folder / _STANDALONE.name)
         return program, differences, note
     raise RunError(
         f"{members[0].config.model.name} cannot be converted to ONNX ({reasons[0]}); take --format=stablehlo."

@@ -52,7 +52,11 @@ _ROWS: dict[str, dict[str, tuple[float | None, ...]]] = {
     },
 }
 #: Clips per split, by which the public data sets are known whatever a run calls its data.
-_COUNTS = {(1284, 229, 686): "mosi", (16326, 1871, 4659): "mosei", (1368, 456, 457): "sims"}
+_COUNTS: dict[tuple[int, ...], str] = {
+    (1284, 229, 686): "mosi",
+    (16326, 1871, 4659): "mosei",
+    (1368, 456, 457): "sims",
+}
 #: How the table's column is headed, and what a reader should know of it.
 TARGET_NAME = "this model in Cai et al. 2025"
 TARGET_NOTE = "A run on frozen text features is not expected to reach the paper's headline figures."

@@ -52,6 +52,7 @@ def _fill(folder: RunFolder, config: Config, read: Callable[[Any, DatasetSpec], 
     config = pretrained.with_sizes(config, need_folder=False)
     stored = load_dataset(config.data)
     dataset = build.prepare(config, stored)
+    config = build.with_classes(config, dataset.spec)
     setup = build.build(config, dataset)
     learner = setup.programs.learner
     variables = read(learner.model, dataset.spec)

@@ -16,14 +16,14 @@ from msa_jax.data.batch import example_batch
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.loader import (
     Plan,
-    Preprocess,
     Source,
     bucket_shapes,
     clip_lengths,
     fits_on_device,
     stored_shape,
 )
-from msa_jax.data.prepare import as_classes, reduce_dataset
+from msa_jax.data.prepare import as_classes
+from msa_jax.data.preprocess import Preprocess, preprocess_for
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.train import optim, pretrained
@@ -70,9 +70,36 @@ def prepare(config: Config, dataset: Dataset) -> Dataset:
       ConfigError: for settings that cannot work.
       DataError: if the labels cannot be classified.
     """
-    dataset = pretrained.with_tokens(dataset, config.model)
-    dataset = reduce_dataset(dataset, config.data.reduce, config.model.compat)
-    return as_classes(dataset) if config.model.task == "classification" else dataset
+    dataset = preprocess_of(config, dataset.spec).prepare(dataset)
+    if config.model.task == "classification":
+        return as_classes(dataset, config.model.classes)
+    return dataset
+
+
+def with_classes(config: Config, spec: DatasetSpec) -> Config:
+    """The configuration with the number of classes that the data set has.
+
+    Args:
+      config: of a run.
+      spec: of its data set, see :func:`prepare`.
+    """
+    if config.model.task != "classification":
+        return config
+    chosen = config.copy_and_resolve_references()
+    with chosen.unlocked():
+        chosen.model.classes = len(spec.class_names)
+    return chosen
+
+
+def preprocess_of(config: Config, spec: DatasetSpec, model: Config | None = None) -> Preprocess:
+    """What happens to a run's clips before its model sees them.
+
+    Args:
+      config: of the run.
+      spec: the data set as stored.
+      model: the model block, where its encoder's folder has moved.
+    """
+    return preprocess_for(config, spec, pretrained.token_source(model or config.model))
 
 
 def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh: Mesh) -> Learner:
@@ -91,8 +118,8 @@ def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh:
 def metric_keys(config: Config, spec: DatasetSpec) -> tuple[str, ...]:
     """The metrics of a run, in the order of a table."""
     if config.model.task == "classification":
-        return metrics.CLASSIFICATION_KEYS
-    return metrics.REGRESSION_KEYS[spec.metrics]
+        return metrics.classification_keys(spec.class_names)
+    return metrics.regression_keys(spec.metrics, spec.label_range)
 
 
 def build(config: Config, dataset: Dataset) -> Setup:
@@ -109,7 +136,7 @@ def build(config: Config, dataset: Dataset) -> Setup:
     mesh = build_mesh(config.train.devices)
     data, train = config.data, config.train
     resident = fits_on_device(dataset, data.resident, data.resident_gib)
-    preprocess = Preprocess(dataset.spec, data.feature_norm, config.model.compat)
+    preprocess = preprocess_of(config, dataset.spec)
     read = models.steps_read(config.model)
     lengths = {name: clip_lengths(split, read) for name, split in dataset.splits.items()}
     if config.model.compat:  # the MMSA toolkit pads every batch to the stored length

@@ -19,6 +19,7 @@ FREE = {
     "data.published": "words of a message",
     "data.resident": "where features wait, not what they are",
     "data.resident_gib": "the same",
+    "preset": "where the values come from; they are compared by themselves",
     "model.encoder.remat": "memory for time; the gradients are the same",
 }
 #: Schedules that end with the last epoch.

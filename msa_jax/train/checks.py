@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msa_jax import metrics, models
 from msa_jax.config import Config, flatten, require_choice
-from msa_jax.data.prepare import REDUCTIONS
+from msa_jax.data.preprocess import REDUCTIONS, SCALINGS
 from msa_jax.data.spec import METRIC_SETS, MODALITIES, SPLITS, parse_columns
 from msa_jax.errors import ConfigError, DataError, nearest
 from msa_jax.train import build, optim
@@ -93,7 +93,7 @@ CHOICES = {
     "train.precision": tuple(build.PRECISIONS),
     "data.source": ("file", "synthetic"),
     "data.metrics": METRIC_SETS,
-    "data.feature_norm": ("none", "zscore_train", "zscore_group"),
+    "data.feature_norm": SCALINGS,
     "data.reduce": REDUCTIONS,
     "data.resident": ("auto", "always", "never"),
 }
@@ -133,8 +133,7 @@ def check_values(config: Config) -> None:
     optim.check_groups(config.train)
     _check_columns(config.data)
     _check_monitor(config)
-    # The first needs no more than the model's name.
-    getattr(models, "check", models.steps_read)(config.model)
+    models.check(config.model)
 
 
 def _check_columns(data: Config) -> None:
@@ -153,7 +152,7 @@ def _check_columns(data: Config) -> None:
 def _check_monitor(config: Config) -> None:
     """A score that no data of the set could have; what the data itself lacks is found later."""
     metric_set = "sims" if config.data.source == "synthetic" else config.data.metrics
-    keys = metrics.REGRESSION_KEYS[metric_set]
-    if config.model.get("task") == "classification":
+    keys = metrics.regression_keys(metric_set, tuple(config.data.label_range))
+    if config.model.task == "classification":
         keys = metrics.CLASSIFICATION_KEYS
     require_choice("train.monitor", config.train.monitor, ("loss", *keys))

@@ -58,6 +58,10 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
             for note in stored.notes:
                 display.say(f"note: {note}")
             dataset = build.prepare(config, stored)
+            config = build.with_classes(config, dataset.spec)
+            absent = metrics.left_out(stored.spec.metrics, stored.spec.label_range)
+            if absent and config.model.task == "regression":
+                display.say(f"note: {absent}")
             setup = build.build(config, dataset)
             if first:  # after all that a wrong setting can break, so that a right one finds the folder free
                 folder.claim(config, stored.spec, dataset.spec)
@@ -348,8 +352,12 @@ class Loop:
 
     def _scores(self, prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
         if self.config.model.task == "classification":
-            return metrics.classification_metrics(prediction, label.astype(np.int64), compat=True)
-        return metrics.regression_metrics(self.dataset.spec.metrics, prediction, label)
+            names = self.dataset.spec.class_names
+            return metrics.classification_metrics(
+                prediction, label.astype(np.int64), compat=True, names=names
+            )
+        spec = self.dataset.spec
+        return metrics.regression_metrics(spec.metrics, prediction, label, spec.label_range)
 
     def finish(self) -> dict[str, Any]:
         """Evaluates the best epoch on all splits and writes the run's files."""
@@ -365,7 +373,8 @@ class Loop:
         }
         if jax.process_index() == 0:
             predictions = {name: e["predictions"] for name, e in evaluated.items()}
-            self.folder.write_predictions(self.dataset.splits, predictions)
+            names = self.dataset.spec.class_names
+            self.folder.write_predictions(self.dataset.splits, predictions, names)
             label = self.dataset.splits["test"].labels["M"]
             self.folder.write_features(evaluated["test"]["fusion"], label)
             self.folder.write_result(result)

@@ -1,4 +1,4 @@
-"""The text encoder of a run: its sizes, its weights, and the tokens it reads."""
+"""The text encoder of a run: its sizes, its weights, and where the tokens that it reads come from."""
 
 import dataclasses
 import pathlib
@@ -9,9 +9,8 @@ import jax
 import numpy as np
 
 from msa_jax.config import Config
-from msa_jax.data.dataset import Dataset
-from msa_jax.data.tokenize import Tokenizer
-from msa_jax.errors import ConfigError, DataError
+from msa_jax.data.tokenize import TokenSource
+from msa_jax.errors import ConfigError
 from msa_jax.weights import huggingface
 
 #: The folder's name that stands for untrained weights.
@@ -84,58 +83,9 @@ def load(params: Any, model: Config) -> Any:
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
-def with_tokens(dataset: Dataset, model: Config) -> Dataset:
-    """The data set as a model with an encoder reads it: with tokens, and without text features.
-
-    Where the data has no tokens, its transcripts are made into tokens by the encoder's own vocabulary.
-
-    Raises:
-      DataError: if there are neither tokens nor transcripts, or the tokens are of another vocabulary.
-    """
+def token_source(model: Config) -> TokenSource | None:
+    """Where a model's tokens come from; None for one that reads text features."""
     if not is_tuned(model):
-        return dataset
-    if not dataset.spec.has_tokens:
-        dataset = _tokenised(dataset, model)
-    most = max(int(np.max(tokens[:, 0], initial=0)) for tokens in _tokens(dataset).values())
-    if most >= model.encoder.vocab:
-        raise DataError(
-            f"{dataset.spec.name} holds token id {most}, but the encoder's vocabulary has "
-            f"{model.encoder.vocab} entries; take the encoder whose tokenizer made the ids."
-        )
-    splits = {}
-    for name, split in dataset.splits.items():
-        empty = np.zeros((*split.values["text"].shape[:2], 0), np.float32)
-        splits[name] = dataclasses.replace(split, values={**split.values, "text": empty})
-    text = dataclasses.replace(dataset.spec.modalities["text"], width=0, groups={}, mean=(), std=())
-    spec = dataclasses.replace(dataset.spec, modalities={**dataset.spec.modalities, "text": text})
-    return dataclasses.replace(dataset, spec=spec, splits=splits)
-
-
-def _tokens(dataset: Dataset) -> dict[str, np.ndarray]:
-    return {name: np.asarray(split.tokens) for name, split in dataset.splits.items()}
-
-
-def _tokenised(dataset: Dataset, model: Config) -> Dataset:
-    name = dataset.spec.name
-    if not has_folder(model) or any(split.raw_text is None for split in dataset.splits.values()):
-        raise DataError(
-            f"{name} has no token ids (text_bert), and transcripts (raw_text) with an encoder's folder "
-            "(model.encoder.folder) are not there either; set model.text_encoder=frozen."
-        )
-    tokenizer = Tokenizer(model.encoder.folder)
-    made = {
-        name: tokenizer(list(split.raw_text), model.encoder.positions)  # type: ignore[arg-type]
-        for name, split in dataset.splits.items()
-    }
-    steps = max(tokens.shape[2] for tokens in made.values())
-    splits = {}
-    for name, split in dataset.splits.items():
-        tokens = np.pad(made[name], ((0, 0), (0, 0), (0, steps - made[name].shape[2])))
-        lengths = {**split.lengths, "text": tokens[:, 1].sum(axis=1, dtype=np.int32)}
-        values = {**split.values, "text": np.zeros((len(split), steps, 0), np.float32)}
-        splits[name] = dataclasses.replace(split, values=values, lengths=lengths, tokens=tokens)
-    text = dataclasses.replace(dataset.spec.modalities["text"], length=steps)
-    spec = dataclasses.replace(
-        dataset.spec, modalities={**dataset.spec.modalities, "text": text}, has_tokens=True
-    )
-    return dataclasses.replace(dataset, spec=spec, splits=splits)
+        return None
+    encoder = model.encoder
+    return TokenSource(encoder.folder if has_folder(model) else "", encoder.vocab, encoder.positions)

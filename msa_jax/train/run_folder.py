@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,13 +125,15 @@ class RunFolder:
         old = self._recorded() if self._has_trained() else {}
         if CONFIG in old:
             self._check_settings(configuration.from_json(old[CONFIG]), config)
-        for name in old.keys() & specs.keys():
-            self._check_data(name, old[name], specs[name])
+        for name, spec in specs.items():
+            if name in old:
+                self._check_data(name, old[name], spec)
         if CONFIG in old and (changed := changes.between(configuration.from_json(old[CONFIG]), config)):
             self._note_changes(changed)
             del old[CONFIG]
-        for name in records.keys() - old.keys():
-            write_whole(self.path / name, records[name].encode())
+        for name, text in records.items():
+            if name not in old:
+                write_whole(self.path / name, text.encode())
 
     def _recorded(self) -> dict[str, str]:
         """The three records, as far as they are there."""
@@ -203,13 +205,16 @@ class RunFolder:
         write_whole(self.path / "result.json", as_json(result, indent=1).encode())
 
     def write_predictions(
-        self, splits: Mapping[str, Split], predictions: Mapping[str, Mapping[str, np.ndarray]]
+        self,
+        splits: Mapping[str, Split],
+        predictions: Mapping[str, Mapping[str, np.ndarray]],
+        class_names: Sequence[str] = (),
     ) -> None:
         """``predictions.csv``: split, id, label, prediction, then each further task's prediction.
 
         Scores are written with the nine digits that make a float32 exact. Where predictions are
         logits [N, C], label and predictions are class numbers, and the logits of the final
-        prediction follow as logit_0, logit_1, ...
+        prediction follow as logit_0, logit_1, ..., then the names of the true and the predicted class.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -217,13 +222,18 @@ class RunFolder:
         tasks = [t for t in first if t != "M"]
         n_logits = first["M"].shape[1] if first["M"].ndim == 2 else 0
         header = ["split", "id", "label", "prediction", *(f"prediction_{t}" for t in tasks)]
-        writer.writerow([*header, *(f"logit_{k}" for k in range(n_logits))])
+        header += [f"logit_{k}" for k in range(n_logits)]
+        writer.writerow([*header, *(("class", "predicted_class") if n_logits else ())])
         for name, split in splits.items():
             final = predictions[name]["M"]
             columns = [split.labels["M"], *(_answer(predictions[name][t]) for t in ("M", *tasks))]
             columns += list(final.T) if n_logits else []
+            named = (
+                [np.asarray(class_names)[column.astype(int)] for column in columns[:2]] if n_logits else []
+            )
             for row, clip in enumerate(split.ids):
-                writer.writerow([name, clip, *(f"{column[row]:.9g}" for column in columns)])
+                numbers = (f"{column[row]:.9g}" for column in columns)
+                writer.writerow([name, clip, *numbers, *(column[row] for column in named)])
         write_whole(self.path / "predictions.csv", text.getvalue().encode())
 
     def write_features(self, fusion: np.ndarray, label: np.ndarray) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh
 
 from msa_jax.data.dataset import Split
-from msa_jax.data.loader import Plan, Preprocess, Source, batch_of, bucket_shapes, clip_lengths
+from msa_jax.data.loader import Plan, Source, batch_of, bucket_shapes, clip_lengths
+from msa_jax.data.preprocess import Preprocess
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
 
 WIDTHS = {"text": 4, "audio": 3, "vision": 2}

@@ -1,4 +1,4 @@
-"""What a model's configuration makes of the stored data: means, alignment, classes."""
+"""Classes in place of scores."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from msa_jax.data.dataset import Dataset, Split
-from msa_jax.data.prepare import as_classes, reduce_dataset, reduced_spec
+from msa_jax.data.prepare import as_classes
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 from msa_jax.errors import DataError
 
@@ -33,49 +33,14 @@ def dataset(scores=(-0.4, 0.0, 0.6)) -> Dataset:
     return Dataset(SPEC, dict.fromkeys(("train", "valid", "test"), split))
 
 
-def test_the_mean_is_over_real_steps_or_over_all_as_in_the_toolkit():
-    train = reduce_dataset(dataset(), "mean", compat=False).splits["train"]
-    # A broken value counts as 0, by the package's rule.
-    np.testing.assert_allclose(train.values["audio"][:, 0, 0], [2, 2.5, 2.5])
-    np.testing.assert_array_equal(train.values["vision"], 0)
-    assert {m: train.lengths[m].tolist() for m in ("audio", "vision")} == {
-        "audio": [1] * 3,
-        "vision": [1] * 3,
-    }
-    peer = reduce_dataset(dataset(), "mean", compat=True).splits["train"]
-    np.testing.assert_allclose(peer.values["audio"][:, 0, 0], np.array([8, 10, 10]) / 6)
-
-
-def test_aligned_modalities_have_the_texts_steps():
-    reduced = reduce_dataset(dataset(), "align", compat=False)
-    train = reduced.splits["train"]
-    np.testing.assert_allclose(train.values["audio"][1, :, 0], [1.5, 2.5, 3.5])
-    np.testing.assert_allclose(train.values["audio"][2, :, 0], [2.5, 0, 0])
-    for m in ("audio", "vision"):
-        np.testing.assert_array_equal(train.lengths[m], train.lengths["text"])
-        assert reduced.spec.modalities[m].length == 3
-    peer = reduce_dataset(dataset(), "align", compat=True).splits["train"]
-    np.testing.assert_allclose(peer.values["audio"][1, :, 0], [2.5, 1, 1.5])  # (1,4) (2,0) (3,0)
-    constant = reduce_dataset(dataset(), "mean_align", compat=True).splits["train"]
-    np.testing.assert_allclose(constant.values["audio"][1, :, 0], [10 / 6] * 3)
-    same = reduce_dataset(dataset(), "mean_align", compat=False).splits["train"]
-    np.testing.assert_array_equal(same.values["audio"], train.values["audio"])
-
-
-def test_nothing_changes_without_a_reduction():
-    stored = dataset()
-    assert reduce_dataset(stored, "none", compat=True) is stored
-    assert reduced_spec(SPEC, "none") is SPEC
-
-
 def test_classes_follow_from_scores_or_from_the_file():
     stored = dataset()
     derived = as_classes(stored).splits["valid"]
     np.testing.assert_array_equal(derived.labels["M"], [0, 1, 2])
     np.testing.assert_array_equal(derived.labels["T"], [0, 1, 2])
-    split = dataclasses.replace(stored.splits["train"], classes={"M": np.array([2, 2, 0])})
+    split = dataclasses.replace(stored.splits["train"], classes={"M": np.array([1, 2, 2])})
     given = as_classes(dataclasses.replace(stored, splits={"train": split})).splits["train"]
-    np.testing.assert_array_equal(given.labels["M"], [2, 2, 0])
+    np.testing.assert_array_equal(given.labels["M"], [1, 2, 2])
 
 
 def test_one_class_only_is_one_sentence():

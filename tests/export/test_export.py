@@ -83,7 +83,14 @@ def test_spec_and_card_say_what_went_in(runs, tmp_path):
         expected = np.asarray(getattr(trained.model_spec.modalities["audio"], constant), np.float32)
         np.testing.assert_array_equal(np.asarray(scaling[constant]["audio"], np.float32), expected)
     assert scaling["groups"]["audio"]
-    assert [r["name"] for r in spec["inputs"]] == ["text", "text_mask", "audio", "vision"]
+    assert [r["name"] for r in spec["inputs"]] == [
+        "text",
+        "text_lengths",
+        "audio",
+        "audio_lengths",
+        "vision",
+        "vision_lengths",
+    ]
     assert spec["inputs"][0]["shape"] == ["batch", "text_steps", 768]
     assert [r["name"] for r in spec["outputs"]] == ["M"]
     card = (tmp_path / "out" / "MODEL_CARD.md").read_text()

@@ -16,6 +16,7 @@ from toy_run import metric_rows, start
 import msa_jax
 from msa_jax.config import load
 from msa_jax.data.dataset import Split
+from msa_jax.data.loader import stored_shape
 from msa_jax.data.spec import MODALITIES
 from msa_jax.errors import RunError
 from msa_jax.inference import Trained
@@ -202,7 +203,7 @@ def assert_predicts_as_then(workdir, warnings):
     clips, score = old_clips()
     run = Trained(workdir, warnings.append)
     np.testing.assert_allclose(run.predict(clips)["M"], score, rtol=1e-4, atol=1e-7)
-    assert run.shapes == []
+    assert run.shapes == [stored_shape(run.model_spec)]
 
 
 def test_a_run_of_7c667cb_predicts_what_it_predicted_then():

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import Toy, squared_error, toy_spec, toy_split
+from toy import register, squared_error, toy_spec, toy_split
 
-from msa_jax import models
 from msa_jax.config import load
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import ConfigError, RunError
@@ -29,21 +28,19 @@ def broken_for_clip_7(outputs, batch, memory):
 
 def run(monkeypatch, workdir, *overrides, objective=squared_error):
     """Trains the toy model on toy clips through the public function; returns (result, rows)."""
-    entry = models.ModelEntry(lambda _model, _spec: Toy(), lambda _model, _spec: Objective(objective))
-    monkeypatch.setitem(models.MODELS, "toy", entry)
+    register(monkeypatch, Objective(objective))
     splits = {
         name: toy_split(n, seed)
         for seed, (name, n) in enumerate({"train": 30, "valid": 9, "test": 8}.items())
     }
     monkeypatch.setattr(loop, "load_dataset", lambda _data: Dataset(toy_spec(), splits))
     plain = [
-        "model.name=toy",
         "train.epochs=6",
         "train.learning_rate=0.05",
         "train.batch_size=8",
         "data.buckets=1",
     ]
-    result = loop.train_and_evaluate(load(CONFIG, [*plain, *overrides]), workdir)
+    result = loop.train_and_evaluate(load(f"{CONFIG}:toy", [*plain, *overrides]), workdir)
     rows = [json.loads(line) for line in (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()]
     return result, rows
 
@@ -164,7 +161,7 @@ def test_streaming_from_disk_trains_the_same_model(monkeypatch, tmp_path):
         ("train.precision=float16", "bfloat16"),
         ("train.devices=99", "there are"),
         ("data.feature_norm=zscore", "zscore_train"),
-        ("model.name=tiy", "toy"),
+        ("model.name=tiy", r"configs/mosi\.py:tiy"),
     ],
 )
 def test_settings_that_cannot_work_are_named_before_training(monkeypatch, tmp_path, override, words):

@@ -12,6 +12,7 @@ import pytest
 from msa_jax.config import load
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
+from msa_jax.data.tokenize import with_tokens
 from msa_jax.errors import ConfigError, DataError
 from msa_jax.train import pretrained
 from msa_jax.train.optim import group_names
@@ -75,7 +76,7 @@ def _flat(tree):
 def test_transcripts_become_tokens_where_the_data_has_none(tmp_path):
     pytest.importorskip("tokenizers")
     block = pretrained.with_sizes(config(f"encoder.folder={encoder_files.folder(tmp_path)}")).model
-    read = pretrained.with_tokens(dataset(), block)
+    read = with_tokens(dataset(), pretrained.token_source(block))
     split = read.splits["train"]
     words = {word: number for number, word in enumerate(encoder_files.WORDS)}
     first = [words[w] for w in ("[CLS]", "words", "of", "clip", "1", "[SEP]")]
@@ -90,20 +91,19 @@ def test_transcripts_become_tokens_where_the_data_has_none(tmp_path):
 def test_tokens_of_the_data_are_kept_and_its_text_features_dropped():
     tokens = np.ones((2, 3, 4), np.int32)
     block = config("encoder.folder=random").model
-    read = pretrained.with_tokens(dataset(tokens), block)
+    read = with_tokens(dataset(tokens), pretrained.token_source(block))
     np.testing.assert_array_equal(read.splits["test"].tokens, tokens)
     assert read.splits["test"].values["text"].shape == (2, 4, 0)
-    untouched = dataset(tokens)
-    assert pretrained.with_tokens(untouched, config("text_encoder=frozen").model) is untouched
+    assert pretrained.token_source(config("text_encoder=frozen").model) is None
 
 
 def test_tokens_of_another_vocabulary_and_none_at_all_are_refused(tmp_path):
     tokens = np.full((2, 3, 4), 30, np.int32)
     block = pretrained.with_sizes(config(f"encoder.folder={encoder_files.folder(tmp_path)}")).model
     with pytest.raises(DataError, match=r"token id 30.*30 entries"):
-        pretrained.with_tokens(dataset(tokens), block)
+        with_tokens(dataset(tokens), pretrained.token_source(block))
     with pytest.raises(DataError, match=r"text_bert.*text_encoder=frozen"):
-        pretrained.with_tokens(dataset(raw_text=None), block)
+        with_tokens(dataset(raw_text=None), pretrained.token_source(block))
 
 
 def test_the_groups_of_an_encoder_may_be_idle_where_none_is_trained_and_only_there():

@@ -7,9 +7,8 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-from toy import Toy, squared_error, toy_spec, toy_split
+from toy import register, squared_error, toy_spec, toy_split
 
-from msa_jax import models
 from msa_jax.config import load
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import Interrupted
@@ -56,12 +55,11 @@ def start(monkeypatch, workdir, objective, *overrides, frozen=(), clips=CLIPS, s
     Returns:
       The loop at its end; "first" holds the parameters that it began with.
     """
-    entry = models.ModelEntry(lambda _m, _s: Toy(0.2), lambda _m, _s: objective, lambda _m: frozen)
-    monkeypatch.setitem(models.MODELS, "toy", entry)
+    register(monkeypatch, objective, 0.2, frozen)
     splits = {name: toy_split(n, n) for name, n in {"train": clips, "valid": 9, "test": 8}.items()}
     monkeypatch.setattr(loop, "load_dataset", lambda _data: Dataset(toy_spec(), splits))
-    plain = ["model.name=toy", "train.epochs=3", "train.learning_rate=0.05", "train.batch_size=8"]
-    config = load(CONFIG, [*plain, "data.buckets=1", "train.checkpoint_steps=1", *overrides])
+    plain = ["train.epochs=3", "train.learning_rate=0.05", "train.batch_size=8"]
+    config = load(f"{CONFIG}:toy", [*plain, "data.buckets=1", "train.checkpoint_steps=1", *overrides])
     made = []
 
     class Kept(loop.Loop):

@@ -14,11 +14,8 @@ import pathlib
 import sys
 
 import numpy as np
-from align import align, align_as_mmsa
-from clean import as_mmsa, finite, time_mean
 
 FOLDER = pathlib.Path(__file__).resolve().parent
-MODALITIES = ("text", "audio", "vision")
 
 
 def load_model():
@@ -41,48 +38,33 @@ def load_model():
 
     def call_session(inputs):
         feed = {name: x for name, x in inputs.items() if name in wanted}
-        return dict(zip(tasks, session.run(None, feed), strict=True))
+        answers = session.run(None, feed)
+        return {task: np.asarray(y) for task, y in zip(tasks, answers, strict=True)}
 
     return call_session
 
 
 def inputs_of(clips, spec):
-    """Stored clips to the model's inputs: reduced, as spec.json's "preprocessing" says, with masks."""
-    reduction, compat = spec["preprocessing"]["reduction"], spec["preprocessing"]["compat"]
-    values, lengths = {}, {}
-    if "text_bert" in clips:
-        tokens = np.asarray(clips["text_bert"])
-        values["token_ids"], values["segment_ids"] = (
-            tokens[:, 0].astype(np.int32),
-            tokens[:, 2].astype(np.int32),
-        )
-        steps, lengths["text"] = tokens.shape[2], tokens[:, 1].sum(axis=1).astype(int)
-    for m in MODALITIES:
-        if m != "text" or "text_bert" not in clips:
-            values[m] = np.asarray(clips[m], np.float32)
-            full = np.full(len(values[m]), values[m].shape[1])
-            lengths[m] = np.asarray(clips.get(f"{m}_lengths", full)).astype(int)
-            steps = values[m].shape[1] if m == "text" else steps
-    if reduction != "none":
-        for m in ("audio", "vision"):
-            x = as_mmsa(values[m], m) if compat else finite(values[m])
-            if reduction == "mean" or (compat and reduction == "mean_align"):
-                x = time_mean(x, lengths[m], compat)
-            if reduction != "mean":
-                x = align_as_mmsa(x, steps) if compat else align(x, lengths[m], lengths["text"], steps)
-            values[m], lengths[m] = x, (np.ones_like(lengths[m]) if reduction == "mean" else lengths["text"])
-    for m in MODALITIES:
-        size = values["token_ids" if m == "text" and "token_ids" in values else m].shape[1]
-        values[f"{m}_mask"] = np.arange(size)[None, :] < lengths[m][:, None]
-    return {record["name"]: _fitted(values[record["name"]], record["shape"]) for record in spec["inputs"]}
+    """The clips' arrays that the model reads, as spec.json's "inputs" lists them."""
+    inputs = {}
+    for record in spec["inputs"]:
+        name, shape = record["name"], record["shape"]
+        if name.endswith("_lengths") and name not in clips:
+            features = clips[name.removesuffix("_lengths")]
+            x = np.full(len(features), features.shape[1])
+        else:
+            x = clips[name]
+        axis = 2 if name == "text_bert" else 1
+        if len(shape) > 1 and isinstance(shape[axis], int):
+            x = fitted(x, shape[axis], axis)
+        inputs[name] = np.asarray(x, record["dtype"])
+    return inputs
 
 
-def _fitted(x, shape):
-    """Cut, or filled with zeros, where the model wants a fixed number of steps."""
-    if not isinstance(shape[1], int):
-        return x
-    x = x[:, : shape[1]]
-    return np.pad(x, [(0, 0), (0, shape[1] - x.shape[1])] + [(0, 0)] * (x.ndim - 2))
+def fitted(x, steps, axis):
+    """Cut, or filled with zeros, for a model that wants a fixed number of steps."""
+    x = x[(slice(None),) * axis + (slice(steps),)]
+    return np.pad(x, [(0, steps - n if i == axis else 0) for i, n in enumerate(x.shape)])
 
 
 def score(clips, spec, model):

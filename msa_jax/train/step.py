@@ -15,6 +15,7 @@ from msa_jax.data.batch import Batch
 from msa_jax.data.loader import Shape, Table, batch_of
 from msa_jax.models.objectives import Objective, Prelude
 from msa_jax.models.outputs import Outputs
+from msa_jax.nn.prefix_attention import spread_over
 from msa_jax.train import optim
 from msa_jax.train.accumulate import Optimizer
 from msa_jax.train.state import TrainState
@@ -161,12 +162,13 @@ class Programs:
 
         def run(state, item):
             batch = take(item)
-            if prelude:
-                opening = self.learner.objective.prelude
-                assert opening is not None
-                state, scalars = prelude_step(self.learner, opening, state, batch)
-            else:
-                state, scalars = train_step(self.learner, state, batch)
+            with spread_over(self.learner.mesh.devices.size):
+                if prelude:
+                    opening = self.learner.objective.prelude
+                    assert opening is not None
+                    state, scalars = prelude_step(self.learner, opening, state, batch)
+                else:
+                    state, scalars = train_step(self.learner, state, batch)
             return state, {**scalars, "weight": batch.weight.sum()}
 
         first = jax.tree.map(lambda x: x[0], items)
@@ -208,7 +210,8 @@ class Programs:
 
     def _predict_batch(self, state: TrainState, batch: Batch) -> dict[str, Any]:
         self.traces["predict"] += 1
-        outputs, _ = forward(self.learner, state.params, state, batch, train=False)
+        with spread_over(self.learner.mesh.devices.size):
+            outputs, _ = forward(self.learner, state.params, state, batch, train=False)
         loss, parts = self.learner.objective.evaluate(outputs, batch)
         scalars = {"loss": loss, **parts, "weight": batch.weight.sum()}
         return {"predictions": outputs.predictions, "fusion": outputs.features["fusion"], "parts": scalars}

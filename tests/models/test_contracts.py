@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import small_tiles
 from small import CONFIGS, LENGTHS, SPEC
 
 from msa_jax import config as configuration
@@ -40,6 +41,13 @@ def readme_row(name: str) -> list[str]:
         if "](msa_jax/models/" in line
     ]
     return next((cells for cells in rows if cells[0] == f"`{name}`"), [])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def in_tiles():
+    """MulT's and TETFN's attention as for real clips on a CPU, in everything that this module compiles."""
+    with small_tiles():
+        yield
 
 
 @functools.cache

@@ -1,12 +1,16 @@
 """Settings that every test runs under: one shared compile cache, no silent rank promotion."""
 
+import contextlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 CACHE = pathlib.Path(tempfile.gettempdir()) / f"msa_jax_test_cache_{os.getuid()}"
-# Eight CPU devices stand in for a pod, and compiling, which is what the tests mostly do, is made
-# quick. Set before JAX starts; subprocess tests make their own choice.
+# Eight CPU devices stand in for a pod, for the tests that ask for several; a program for one is the same with
+# them. Compiling, which is what the tests mostly do, is made quick. Set before JAX starts; subprocess tests
+# make their own choice.
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 )
@@ -16,10 +20,45 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 import jax  # noqa: E402  (the settings above must come first)
 import pytest  # noqa: E402
 
+from msa_jax.nn import prefix_attention  # noqa: E402
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+@contextlib.contextmanager
+def small_tiles(steps: int = 4, weights: int = 16) -> Iterator[list[str]]:
+    """Within it attention goes by tiles, as on a CPU for clips of full length, though a test's are short.
+
+    Args:
+      steps: of a tile at most.
+      weights: of a tile at most, where it has more than one row.
+
+    Gives a list that grows whenever a program is traced so.
+    """
+    traced: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefix_attention, "TILE_STEPS", steps)
+        patch.setattr(prefix_attention, "TILE_WEIGHTS", weights)
+        for name in ("_forward_in_tiles", "_backward_in_tiles"):
+            patch.setattr(prefix_attention, name, _noted(name, getattr(prefix_attention, name), traced))
+        yield traced
+
+
+def _noted(name: str, compute: Any, traced: list[str]) -> Any:
+    def noted(*operands: Any, **settings: Any) -> Any:
+        traced.append(name)
+        return compute(*operands, **settings)
+
+    return noted
+
+
+@pytest.fixture
+def tiled() -> Iterator[list[str]]:
+    with small_tiles() as traced:
+        yield traced
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import parity
 import parity_blocks
 import parity_models
 import pytest
-from conftest import GOLDEN
+from conftest import GOLDEN, small_tiles
 from parity_errors import Errors
 
 from msa_jax.weights.peers import PEERS
@@ -31,6 +31,15 @@ def test_everything_in_the_file_is_equal(name):
     expected = {k for k in errors.arrays if k.startswith(kinds)}
     expected |= {k for k in errors.arrays if k.startswith("train/state_after") and "num_batches" not in k}
     assert expected <= errors.scaled.keys()
+
+
+@pytest.mark.parametrize("name", [f for f in READY if FILES[f].lower() in ("mult", "tetfn")])
+def test_attention_in_tiles_is_equal_too(name):
+    """The golden clips are too short for tiles, which is what a CPU computes real ones in."""
+    with small_tiles(steps=24, weights=24 * 24) as traced:
+        errors = parity.check(GOLDEN / name)
+    assert not errors.over(), {k: errors.scaled[k] for k in errors.over()}
+    assert set(traced) == {"_forward_in_tiles", "_backward_in_tiles"}
 
 
 def test_the_command_prints_the_errors_and_fails_on_one_over(tmp_path, capsys):

@@ -54,7 +54,7 @@ def resolve(
         return _without(splits), tuple(given), [f"{_KEY} {why}{_OUT}"]
     result = {}
     tasks = splits["train"].classes
-    numbers = {task: {n: _numbers(s.classes[task], names) for n, s in splits.items()} for task in tasks}
+    numbers = {task: {n: class_numbers(s.classes[task], names) for n, s in splits.items()} for task in tasks}
     fits = {task for task, found in numbers.items() if all(n is not None for n in found.values())}
     notes += [f"{_KEY}_{task} hold other classes than {_KEY}{_OUT}" for task in numbers if task not in fits]
     for name, split in splits.items():
@@ -129,7 +129,7 @@ def _has_two(splits: Mapping[str, Split]) -> bool:
     return (signs > 0).sum() > (signs < 0).sum()
 
 
-def _numbers(classes: np.ndarray, names: tuple[str, ...]) -> np.ndarray | None:
+def class_numbers(classes: np.ndarray, names: tuple[str, ...]) -> np.ndarray | None:
     """int32 [N] class numbers of numbers or texts [N]; None where some are not among ``names``."""
     if classes.dtype.kind == "U":
         places = {_folded(name): number for number, name in enumerate(names)}

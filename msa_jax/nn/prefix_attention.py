@@ -4,16 +4,19 @@ The weights [B, K, Tq, Tk] are the bulk of MulT's memory (2.1 GB per copy for 16
 all layers keep theirs for the backward pass). They are not kept: the backward pass computes them again
 from their normaliser, as FlashAttention does (Dao et al. 2022). On a CPU they are also computed tile by
 tile, so that they stay in its caches, and tiles that no query sees are left out. Other platforms take
-all of a layer at once, as one tile; so do several devices, each for its own clips, since the loop over
-tiles would have every device compute all of them. Dropout is the same either way.
+all of a layer at once, as one tile; so does a program for several devices (:func:`spread_over`), each for its
+own clips, since the loop over tiles would have every device compute all of them. Dropout is the same
+either way.
 
 Inside, clips and heads are one axis of N rows, and time is last: [N, H, T]. On a CPU a product with the
 weights of a tile that gives [N, H, T] takes down to a twelfth of the time of one that gives [N, T, H].
 """
 
+import contextlib
+import contextvars
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -28,8 +31,21 @@ TILE_STEPS = 160
 #: Rows share a tile up to this many weights: smaller tiles do not pay for the loop around them.
 TILE_WEIGHTS = 2**19
 
+#: Devices that the program under way is for.
+_DEVICES: contextvars.ContextVar[int] = contextvars.ContextVar("devices", default=1)
+
 #: Dropout on a tile's weights, given the number of its first weight.
 Drop = Callable[[jax.Array, jax.Array | int], jax.Array]
+
+
+@contextlib.contextmanager
+def spread_over(devices: int) -> Iterator[None]:
+    """Within it programs are traced whose clips are spread over so many devices; else over one."""
+    before = _DEVICES.set(devices)
+    try:
+        yield
+    finally:
+        _DEVICES.reset(before)
 
 
 def attend(
@@ -100,7 +116,7 @@ def _by_platform(at_once, in_tiles, operands, rate):
     query, key, *_ = operands
     at_once = functools.partial(at_once, rate=rate)
     tiles = tiles_of(query.shape[0], query.shape[2], key.shape[2])
-    if tiles is None or jax.device_count() > 1:
+    if tiles is None or _DEVICES.get() > 1:
         return at_once(*operands)
     return lax.platform_dependent(
         *operands, cpu=functools.partial(in_tiles, rate=rate, tiles=tiles), default=at_once

@@ -86,7 +86,7 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    target = targets.target_for(run.spec.name, run.config["model"].get("task", "regression"))
+    target = targets.target_for(run.spec, run.config["model"])
     mapped = figures.embed(run.fusion)
     return environment.get_template("report.html").render(
         model=run.config["model"].get("name", "model"),

@@ -70,13 +70,9 @@ def prepare(config: Config, dataset: Dataset) -> Dataset:
       ConfigError: for settings that cannot work.
       DataError: if the labels cannot be classified.
     """
-    if config.model.get("classes", 0) < 0 or config.model.get("classes", 0) == 1:
-        raise ConfigError(
-            f"model.classes={config.model.classes} must be at least 2, or 0 for as many as the data has."
-        )
     dataset = preprocess_of(config, dataset.spec).prepare(dataset)
     if config.model.task == "classification":
-        return as_classes(dataset, config.model.get("classes", 0))
+        return as_classes(dataset, config.model.classes)
     return dataset
 
 
@@ -119,18 +115,6 @@ def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh:
     )
 
 
-def check_train_block(train: Config) -> None:
-    """Raises ConfigError for numbers that no training can use."""
-    require_choice("train.precision", train.precision, tuple(PRECISIONS))
-    for key in ("epochs", "batch_size", "eval_batch_size", "accumulate"):
-        if train[key] < 1:
-            raise ConfigError(f"train.{key}={train[key]} must be at least 1.")
-    not_negative = ("learning_rate", "weight_decay", "clip_norm", "clip_value", "warmup_epochs", "patience")
-    for key in (*not_negative, "devices", "checkpoint_steps", "chunk_steps"):
-        if train[key] < 0:
-            raise ConfigError(f"train.{key}={train[key]} must not be negative.")
-
-
 def metric_keys(config: Config, spec: DatasetSpec) -> tuple[str, ...]:
     """The metrics of a run, in the order of a table."""
     if config.model.task == "classification":
@@ -142,17 +126,15 @@ def build(config: Config, dataset: Dataset) -> Setup:
     """Everything from model to loader; nothing has been computed on clips yet.
 
     Args:
-      config: the whole configuration.
+      config: the whole configuration, see :func:`msa_jax.train.checks.check`.
       dataset: see :func:`prepare`.
 
     Raises:
       ConfigError: for settings that cannot work.
     """
-    check_train_block(config.train)
     require_choice("train.monitor", config.train.monitor, ("loss", *metric_keys(config, dataset.spec)))
     mesh = build_mesh(config.train.devices)
     data, train = config.data, config.train
-    require_choice("data.resident", data.resident, ("auto", "always", "never"))
     resident = fits_on_device(dataset, data.resident, data.resident_gib)
     preprocess = preprocess_of(config, dataset.spec)
     read = models.steps_read(config.model)

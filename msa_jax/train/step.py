@@ -15,6 +15,7 @@ from msa_jax.data.batch import Batch
 from msa_jax.data.loader import Shape, Table, batch_of
 from msa_jax.models.objectives import Objective, Prelude
 from msa_jax.models.outputs import Outputs
+from msa_jax.nn.prefix_attention import spread_over
 from msa_jax.train import optim
 from msa_jax.train.accumulate import Optimizer
 from msa_jax.train.state import TrainState
@@ -131,6 +132,7 @@ class Programs:
             donate_argnames="state",
             out_shardings=whole,
         )
+        self._finite = jax.jit(self._all_finite, out_shardings=whole)
         self._take = jax.jit(self._take_first, static_argnames="shape")
         self._predict = jax.jit(self._predict_batch, out_shardings=whole)
 
@@ -160,12 +162,13 @@ class Programs:
 
         def run(state, item):
             batch = take(item)
-            if prelude:
-                opening = self.learner.objective.prelude
-                assert opening is not None
-                state, scalars = prelude_step(self.learner, opening, state, batch)
-            else:
-                state, scalars = train_step(self.learner, state, batch)
+            with spread_over(self.learner.mesh.devices.size):
+                if prelude:
+                    opening = self.learner.objective.prelude
+                    assert opening is not None
+                    state, scalars = prelude_step(self.learner, opening, state, batch)
+                else:
+                    state, scalars = train_step(self.learner, state, batch)
             return state, {**scalars, "weight": batch.weight.sum()}
 
         first = jax.tree.map(lambda x: x[0], items)
@@ -180,6 +183,15 @@ class Programs:
             return jax.lax.cond(number < steps, run, lambda s, _: (s, idle), state, item)
 
         return jax.lax.scan(body, state, (jnp.arange(count), items))
+
+    def all_finite(self, state: TrainState) -> bool:
+        """Whether the parameters and running statistics are numbers throughout."""
+        return bool(self._finite(state.params, state.batch_stats))
+
+    @staticmethod
+    def _all_finite(params: Any, batch_stats: Any) -> jax.Array:
+        leaves = jax.tree.leaves((params, batch_stats))
+        return jnp.array([jnp.isfinite(x).all() for x in leaves]).all()
 
     def predict_chunk(self, state: TrainState, table: Table | None, items: Any, *, shape: Shape):
         """Predictions and losses of a chunk of one batch.
@@ -198,7 +210,8 @@ class Programs:
 
     def _predict_batch(self, state: TrainState, batch: Batch) -> dict[str, Any]:
         self.traces["predict"] += 1
-        outputs, _ = forward(self.learner, state.params, state, batch, train=False)
+        with spread_over(self.learner.mesh.devices.size):
+            outputs, _ = forward(self.learner, state.params, state, batch, train=False)
         loss, parts = self.learner.objective.evaluate(outputs, batch)
         scalars = {"loss": loss, **parts, "weight": batch.weight.sum()}
         return {"predictions": outputs.predictions, "fusion": outputs.features["fusion"], "parts": scalars}

@@ -340,6 +340,17 @@ def test_out_is_written_whole_and_never_over_what_is_kept(run, tmp_path, capsys)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data.pkl", "scores.csv"]
 
 
+def test_a_place_that_cannot_be_written_is_answered_with_what_chose_it(run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    path = feature_files.write(tmp_path / "data.pkl", content())
+    with pytest.raises(RunError, match=r"cannot write .*scores\.csv: No space left .*--out") as caught:
+        predict.main([f"--workdir={run(PLAIN)}", f"--input={path}", f"--out={tmp_path / 'scores.csv'}"])
+    assert "--workdir" not in str(caught.value)
+
+
 def test_the_command_line(run, tmp_path):
     """Nothing but the answer is printed, and a mistake is one sentence."""
     words = [sys.executable, "-W", "error", "-m", "msa_jax", "predict", f"--workdir={run(PLAIN)}"]

@@ -47,10 +47,11 @@ def finish(process):
 
 
 def outcome(workdir):
-    """What must be bit-identical: predictions, and the digest of the last checkpoint's arrays."""
-    steps = [int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()]
-    meta = json.loads((workdir / "checkpoints" / str(max(steps)) / "meta" / "metadata").read_text())
-    return (workdir / "predictions.csv").read_bytes(), meta["digest"], max(steps)
+    """What must be bit-identical: predictions, the digest of the last checkpoint's arrays, the best model."""
+    numbers = [int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()]
+    meta = json.loads((workdir / "checkpoints" / str(max(numbers)) / "meta" / "metadata").read_text())
+    best = (workdir / "best" / "model.safetensors").read_bytes()
+    return (workdir / "predictions.csv").read_bytes(), meta["digest"], best
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +62,11 @@ def undisturbed(tmp_path_factory):
     return workdir
 
 
-def wait_for_step(process, workdir, step):
-    """Until a checkpoint of at least this step is under way or there (False: the run ended first)."""
+def wait_for_checkpoint(process, workdir, number):
+    """Until a checkpoint of at least this number is under way or there (False: the run ended first)."""
     while process.poll() is None:
         names = [p.name.split(".")[0] for p in (workdir / "checkpoints").glob("*")]
-        if any(n.isdigit() and int(n) >= step for n in names):
+        if any(n.isdigit() and int(n) >= number for n in names):
             return True
         time.sleep(0.002)
     return False
@@ -89,9 +90,9 @@ def test_the_run_folder_is_complete(undisturbed):
 def test_kills_at_several_moments_change_nothing(undisturbed, tmp_path):
     workdir, rng = tmp_path / "killed", random.Random(0)
     kills = 0
-    for step in (1, 12, 25):
+    for number in (1, 7, 14):  # of four an epoch
         process = start(workdir)
-        if wait_for_step(process, workdir, step):
+        if wait_for_checkpoint(process, workdir, number):
             time.sleep(rng.uniform(0, 0.15))
             process.send_signal(signal.SIGKILL)
             kills += process.wait() == -signal.SIGKILL
@@ -104,13 +105,14 @@ def test_kills_at_several_moments_change_nothing(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_same_command_goes_on(undisturbed, tmp_path):
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_the_same_command_goes_on(undisturbed, tmp_path, number, expected):
     workdir = tmp_path / "stopped"
     process = start(workdir)
-    assert wait_for_step(process, workdir, 6)
-    process.send_signal(signal.SIGTERM)
+    assert wait_for_checkpoint(process, workdir, 3)
+    process.send_signal(number)
     code, out = finish(process)
-    assert code == 143, out
+    assert code == expected, out
     assert "stopped and saved" in out
     assert "Traceback" not in out
     code, out = finish(start(workdir))

@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from toy import Toy, run_steps, squared_error, toy_training
 
 from msa_jax.data.loader import batch_of
+from msa_jax.models.outputs import Outputs
+from msa_jax.nn.prefix_attention import attend
 from msa_jax.train.step import train_step
 
 
@@ -98,6 +101,28 @@ def test_predictions_do_not_depend_on_devices():
         out = programs.predict_chunk(state, source.table, items, shape=chunk.shape)
         outs.append(np.asarray(out["predictions"]["M"])[:8])
     np.testing.assert_allclose(outs[0], outs[1], atol=1e-6)
+
+
+class Attentive(nn.Module):
+    """A linear score of text that attends to itself."""
+
+    @nn.compact
+    def __call__(self, batch, train):
+        del train
+        text = nn.Dense(3)(batch.values["text"])[:, None]  # one head
+        reach = jnp.broadcast_to(batch.mask["text"].sum(1)[:, None], batch.mask["text"].shape)
+        read = attend(text, text, text, reach, jax.random.key(0), 0.0)[:, 0].mean(1)
+        return Outputs(predictions={"M": nn.Dense(1)(read)[:, 0]}, features={"fusion": read})
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_the_mesh_and_not_the_machine_decides_whether_attention_goes_by_tiles(tiled, devices):
+    """The suite has eight devices; a program for one of them is the one that a user with one device runs."""
+    assert jax.device_count() == 8
+    training = toy_training(optax.sgd(0.1), devices=devices, buckets=1, model=Attentive())
+    tiled.clear()  # of the program that made the parameters
+    run_steps(*training, epochs=1)
+    assert set(tiled) == ({"_forward_in_tiles", "_backward_in_tiles"} if devices == 1 else set())
 
 
 def test_gradient_of_a_batch_is_the_mean_over_its_clips():

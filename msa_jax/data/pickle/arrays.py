@@ -284,5 +284,6 @@ def _fits(content: Any, dtype: np.dtype, count: int) -> bool:
     if isinstance(content, Latin1) and isinstance(content.text, Span):
         # UTF-8 writes such a character in one or two bytes; the exact count is checked on loading.
         return count * dtype.itemsize <= content.text.size <= 2 * count * dtype.itemsize
-    short = isinstance(content, Latin1) and isinstance(content.text, str)
-    return short and len(content.text) == count * dtype.itemsize  # type: ignore
+    if isinstance(content, Latin1) and isinstance(content.text, str):
+        return len(content.text) == count * dtype.itemsize
+    return False

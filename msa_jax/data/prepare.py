@@ -77,9 +77,7 @@ def true_labels(split: Split, spec: DatasetSpec, classify: bool) -> np.ndarray:
     """
     if not classify:
         if "M" not in split.labels:
-            raise DataError(
-                "the clips have no scores (regression_labels) to compare with; add them."
-            )
+            raise DataError("the clips have no scores (regression_labels) to compare with; add them.")
         return split.labels["M"]
     names = spec.class_names or THREE_CLASSES  # older runs have three classes and no names
     if "M" in split.classes:

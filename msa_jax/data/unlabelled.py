@@ -40,8 +40,8 @@ def read(
       labelled: whether labels are read, where there are any.
 
     Returns:
-      The splits by name, without labels unless these are asked for, and what the reader changed, one sentence each. What a pickle
-      holds outside of splits comes under the name "".
+      The splits by name, without labels unless these are asked for, and what the reader changed, one
+      sentence each. What a pickle holds outside of splits comes under the name "".
 
     Raises:
       DataError: if nothing is there, it is damaged or hostile, holds no clips, or not those wanted.
@@ -66,10 +66,10 @@ def read(
         sections, silent = _chosen(path, {"": content}, wanted), ()
     required = ("id", *(m for m in MODALITIES if needs_text or m != "text"))
     notes: list[str] = []
+    if not labelled:
+        sections = {name: _unlabelled(section) for name, section in sections.items()}
     splits = {
-        name: Section(
-            path, name, section if labelled else _unlabelled(section), notes, required, silent
-        ).split()
+        name: Section(path, name, section, notes, required, silent).split()
         for name, section in sections.items()
     }
     return splits, [note.lstrip() for note in notes]

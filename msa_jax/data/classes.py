@@ -43,6 +43,7 @@ def resolve(
       DataError: if the given names do not fit.
     """
     notes: list[str] = []
+    check_names(given)
     if not any("M" in split.classes for split in splits.values()):
         return _without(splits), tuple(given), notes
     texts = {split.classes["M"].dtype.kind == "U" for split in splits.values()}
@@ -67,6 +68,12 @@ def resolve(
 _OUT = ", and so ignored."
 
 
+def check_names(given: Sequence[str]) -> None:
+    """Raises DataError for names that the user gives and that are not all different."""
+    if len(set(map(_folded, given))) < len(given):
+        raise DataError(f"data.class_names ({', '.join(given):.200}) has a name twice; name each class once.")
+
+
 def _without(splits: Mapping[str, Split]) -> dict[str, Split]:
     return {name: dataclasses.replace(split, classes={}) for name, split in splits.items()}
 
@@ -89,9 +96,9 @@ def _named(where: str, splits: Mapping[str, Split], given: tuple[str, ...]) -> t
             return sentiments, ""
     if folded <= set(THREE_CLASSES):
         return THREE_CLASSES, ""
-    if len(found) > _MOST_CLASSES:
-        return (), f"are {len(found)} different texts, too many for classes"
-    return tuple(found), ""
+    if len(folded) > _MOST_CLASSES:
+        return (), f"are {len(folded)} different texts, too many for classes"
+    return tuple(sorted({_folded(text): text.strip() for text in reversed(found)}.values())), ""
 
 
 def _numbered(where: str, splits: Mapping[str, Split], given: tuple[str, ...]) -> tuple[tuple[str, ...], str]:

@@ -42,6 +42,7 @@ GIVEN = {
         f"{RUN} --workdir=runs/mosi",
         f"{RUN} --config.train.seed=1112 --workdir=runs/mosi-1112",
     ],
+    "docs/performance.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
     "docs/concepts/compat.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
 }
 #: Pages that take less than a few seconds.

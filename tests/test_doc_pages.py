@@ -33,7 +33,9 @@ def test_links_lead_to_files(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_settings_on_the_page_exist(page, settings):
-    found = re.findall(r"(?<![\w.])((?:data|model|train)(?:\.[a-z]\w*)+)(\(?)", page.read_text(encoding="utf-8"))
+    found = re.findall(
+        r"(?<![\w.])((?:data|model|train)(?:\.[a-z]\w*)+)(\(?)", page.read_text(encoding="utf-8")
+    )
     named = {key.rsplit(".", 1)[0] if call else key for key, call in found}
     assert named - settings - {*_FILES, "data", "train", "model"} == set()
 

@@ -1,80 +1,54 @@
 """What all configurations share: the argument after the colon, and every knob with its default."""
 
-from types import ModuleType
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from configs.models import (
-    almt,
-    ef_lstm,
-    graph_mfn,
-    lf_dnn,
-    lmf,
-    mfn,
-    misa,
-    mlf_dnn,
-    mlmf,
-    mmim,
-    mtfn,
-    mult,
-    self_mm,
-    tetfn,
-    tfn,
-    tmt,
-    ufen_mtfn,
-)
+from msa_jax import models
 from msa_jax.config import Config, block
 from msa_jax.errors import ConfigError, nearest
 
-#: One block per model; each offers get_config(dataset), train_settings(dataset), and in DATA and TINY
-#: what it changes in the data block, and the small widths of the ``tiny`` variant.
-MODEL_BLOCKS: dict[str, ModuleType] = {
-    "ufen_mtfn": ufen_mtfn,
-    "ef_lstm": ef_lstm,
-    "lf_dnn": lf_dnn,
-    "tfn": tfn,
-    "lmf": lmf,
-    "mfn": mfn,
-    "graph_mfn": graph_mfn,
-    "mlf_dnn": mlf_dnn,
-    "mtfn": mtfn,
-    "mlmf": mlmf,
-    "mult": mult,
-    "tmt": tmt,
-    "misa": misa,
-    "mmim": mmim,
-    "self_mm": self_mm,
-    "tetfn": tetfn,
-    "almt": almt,
-}
 #: What may stand after the colon beside the model's name, as key=value.
-ARGUMENT_KEYS = ("fg", "task")
+ARGUMENT_KEYS = ("fg", "task", "preset")
 
 
-def parse_argument(argument: str) -> tuple[str, dict[str, str], bool]:
-    """Reads ``"ufen_mtfn,fg=both,tiny"``.
+class Argument(NamedTuple):
+    """What stands after the configuration's colon, such as ``"ufen_mtfn,fg=both,tiny"``.
 
-    Returns:
-      The model's name (ufen_mtfn where none is given), the key=value pairs, and whether the
-      ``tiny`` variant (small widths, two epochs: for trying things out) is asked for.
+    Attributes:
+      model: its name; ufen_mtfn where none is given.
+      pairs: fg and task, where they are given.
+      preset: the data set whose hyper-parameters are asked for; "" for the configuration's own.
+      tiny: small widths and two epochs, for trying things out.
+    """
+
+    model: str
+    pairs: dict[str, str]
+    preset: str
+    tiny: bool
+
+
+def parse_argument(argument: str) -> Argument:
+    """Reads what stands after the colon.
 
     Raises:
-      ConfigError: for a word that is neither.
+      ConfigError: for a word that means nothing there.
     """
     model, pairs, tiny = "ufen_mtfn", {}, False
     for word in filter(None, argument.split(",")):
         key, equals, value = word.partition("=")
         if word == "tiny":
             tiny = True
-        elif word in MODEL_BLOCKS:
+        elif word in models.MODELS:
             model = word
         elif equals and key in ARGUMENT_KEYS:
             pairs[key] = value
         else:
-            known = [*MODEL_BLOCKS, "tiny", *(f"{k}=" for k in ARGUMENT_KEYS)]
+            known = [*models.MODELS, "tiny", *(f"{k}=" for k in ARGUMENT_KEYS)]
             raise ConfigError(
                 f"{word!r} after the configuration's colon is unknown; it takes {', '.join(known)}."
                 f"{nearest(word, known)}"
             )
-    return model, pairs, tiny
+    return Argument(model, pairs, pairs.pop("preset", ""), tiny)
 
 
 def data_block(name: str) -> Config:
@@ -86,8 +60,13 @@ def data_block(name: str) -> Config:
     data.root = ""  # folder that holds the public files in their published layout
     data.file = ""  # the public file's place below data.root
     data.published = ""  # where the file is published, for the message when it is missing
-    data.metrics = "mosi"  # mosi | sims: which metrics (and bins) the field reports for this set
+    # mosi | sims: which metrics (and bins) the field reports for this set; plain: MAE, Corr, R2 and
+    # concordance, for scores of any scale.
+    data.metrics = "mosi"
     data.label_range = (-3.0, 3.0)
+    # Names of the class labels, from class 0, like ("anger","joy"); empty: what the file says, or negative,
+    # neutral and positive.
+    data.class_names = ()
     data.groups = block({"text": {}, "audio": {}, "vision": {}})  # name -> "first-last,..." columns
     # none | zscore_train | zscore_group. Cai et al. 2025 mention no scaling (reading A18).
     data.feature_norm = "none"
@@ -140,17 +119,38 @@ def train_block() -> Config:
     return train
 
 
-def build(data: Config, argument: str) -> Config:
-    """The whole configuration of a data set for the model and variant that ``argument`` names."""
-    name, pairs, tiny = parse_argument(argument)
-    model = MODEL_BLOCKS[name]
-    config = block({"data": data, "model": model.get_config(data.name), "train": train_block()})
-    config.train.update(model.train_settings(data.name))
-    config.data.update(model.DATA)
-    config.model.update(pairs)
-    if tiny:
-        config.model.update(model.TINY)
+def build(data: Config, argument: str, preset: str) -> Config:
+    """The whole configuration of a data set for the model and variant that ``argument`` names.
+
+    Args:
+      data: the data block.
+      argument: see :class:`Argument`.
+      preset: the data set whose hyper-parameters the model takes, unless ``argument`` names another:
+        "mosi", "mosei" or "sims". Data of your own takes those of the set that it is most like.
+
+    Raises:
+      ConfigError: for an unknown word or preset.
+    """
+    asked = parse_argument(argument)
+    chosen = asked.preset or preset
+    model, declared = models.block(asked.model, chosen), models.declaration(asked.model)
+    config = block({"preset": chosen, "data": data, "model": model, "train": train_block()})
+    _change(config.train, models.preset(asked.model, chosen).train, "train")
+    _change(config.data, declared.data, "data")
+    if data.source == "synthetic" and "text_encoder" in config.model:
+        config.model.text_encoder = "frozen"  # generated clips have no words for an encoder to read
+    config.model.update(asked.pairs)
+    if asked.tiny:
+        _change(config.model, declared.tiny, "model")
         config.train.update({"epochs": 2, "batch_size": 8, "eval_batch_size": 8})
         config.data.synthetic.update({"counts": (48, 16, 16), "lengths": (12, 24, 14)})
         config.data.buckets = 2
     return config
+
+
+def _change(part: Config, values: Mapping[str, Any], name: str) -> None:
+    """Sets what a model's file says; a key of its own there would change nothing without a word."""
+    for key in values:
+        if key not in part:
+            raise ConfigError(f"a model sets {name}.{key}, and there is no such key.{nearest(key, part)}")
+    part.update(values)

@@ -19,4 +19,4 @@ def get_config(argument: str = ""):
     data.expected.audio = (500, 74)  # COVAREP
     data.expected.vision = (500, 35)  # Facet; nobody published what its columns are
     data.expected.counts = (16326, 1871, 4659)
-    return common.build(data, argument)
+    return common.build(data, argument, preset="mosei")

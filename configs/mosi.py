@@ -18,4 +18,4 @@ def get_config(argument: str = ""):
     data.expected.vision = (500, 20)  # Facet, twenty selected columns
     data.expected.counts = (1284, 229, 686)
     data.buckets = 2  # a third padded shape costs more to compile than it saves on so few clips
-    return common.build(data, argument)
+    return common.build(data, argument, preset="mosi")

@@ -11,7 +11,7 @@ from msa_jax.data import columns
 
 def get_config(argument: str = ""):
     """Returns the configuration; ``argument`` names model and variant (see configs/common.py)."""
-    return common.build(data_block("sims"), argument)
+    return common.build(data_block("sims"), argument, preset="sims")
 
 
 def data_block(name: str):

@@ -12,4 +12,4 @@ def get_config(argument: str = ""):
     data.file = "SIMSv2/Processed/sims_unaligned.pkl"
     data.published = "the CH-SIMS v2 project page (linked from its README on GitHub, thuiar/ch-sims-v2)"
     data.expected.counts = (2722, 0, 0)  # the other two splits are not stated where we could check
-    return common.build(data, argument)
+    return common.build(data, argument, preset="sims")

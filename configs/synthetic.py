@@ -17,7 +17,7 @@ def get_config(argument: str = ""):
     data.expected.audio = (100, 33)
     data.feature_norm = "zscore_train"  # the generated columns differ in scale as much as real ones do
     data.buckets = 1  # on so few epochs a second shape costs more to compile than it saves
-    config = common.build(data, argument)
+    config = common.build(data, argument, preset="sims")
     if config.model.name == "ufen_mtfn":
         config.train.learning_rate = 1e-3  # 5e-3, as on CH-SIMS, does not learn here
         if "tiny" not in argument:

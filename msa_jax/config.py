@@ -18,6 +18,100 @@ import ml_collections
 
 from msa_jax.errors import ConfigError, MsaJaxError, nearest
 
+#: Settings that later versions added, with the value by which a run that lacks them behaves as then, or a
+#: function of its {key: value} that gives it. A run's ``config.json`` is completed by them when it is read.
+ADDED: dict[str, Any] = {"preset": "", "model.classes": 0, "data.class_names": ()}
+
+#: What users of other code call our settings, in small letters; of several the first that a configuration
+#: has is meant. docs/from_mmsa.md has what has no single counterpart.
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "lr": ("train.learning_rate",),
+    "lr_main": ("train.learning_rate",),
+    "learning_rate_other": ("train.learning_rate",),
+    "wd": ("train.weight_decay",),
+    "weight_decay_main": ("train.weight_decay",),
+    "weight_decay_other": ("train.weight_decay",),
+    "bs": ("train.batch_size",),
+    "batch": ("train.batch_size",),
+    "early_stop": ("train.patience",),
+    "early_stopping": ("train.patience",),
+    "epoch": ("train.epochs",),
+    "n_epochs": ("train.epochs",),
+    "num_epochs": ("train.epochs",),
+    "max_epochs": ("train.epochs",),
+    "update_epochs": ("train.accumulate",),
+    "grad_accum": ("train.accumulate",),
+    "grad_clip": ("train.clip_value",),
+    "when": ("train.plateau_patience",),
+    "optim": ("train.optimizer",),
+    "scheduler": ("train.schedule",),
+    "keyeval": ("train.monitor",),
+    "seeds": ("train.seed",),
+    "cur_seed": ("train.seed",),
+    "gpu_ids": ("train.devices",),
+    "gpus": ("train.devices",),
+    "device": ("train.devices",),
+    "lr_bert": ("train.groups.encoder.learning_rate",),
+    "learning_rate_bert": ("train.groups.encoder.learning_rate",),
+    "weight_decay_bert": ("train.groups.encoder.weight_decay",),
+    "learning_rate_audio": ("train.groups.audio.learning_rate",),
+    "learning_rate_video": ("train.groups.vision.learning_rate",),
+    "weight_decay_audio": ("train.groups.audio.weight_decay",),
+    "weight_decay_video": ("train.groups.vision.weight_decay",),
+    "text_weight_decay": ("train.groups.text.weight_decay",),
+    "audio_weight_decay": ("train.groups.audio.weight_decay",),
+    "video_weight_decay": ("train.groups.vision.weight_decay",),
+    "factor_lr": ("train.groups.factors.learning_rate",),
+    "dataset_root_dir": ("data.root",),
+    "featurepath": ("data.path",),
+    "feature_path": ("data.path",),
+    "custom_feature": ("data.path",),
+    "need_normalized": ("data.reduce",),
+    "need_model_aligned": ("data.reduce",),
+    "use_bert": ("model.text_encoder",),
+    "use_finetune": ("model.text_encoder",),
+    "use_bert_finetune": ("model.text_encoder",),
+    "pretrained": ("model.encoder.folder",),
+    "transformers": ("model.encoder.folder",),
+    "train_mode": ("model.task",),
+    "num_classes": ("model.classes", "model.task"),
+    "hidden_dims": ("model.hidden", "model.text_hidden"),
+    "hidden_size": ("model.hidden",),
+    "num_layers": ("model.n_layers",),
+    "nlevels": ("model.n_layers",),
+    "dst_feature_dim_nheads": ("model.d_model",),
+    "post_video_dim": ("model.post_vision_dim",),
+    "post_video_dropout": ("model.post_vision_dropout",),
+    "video_out": ("model.vision_out",),
+    "conv1d_kernel_size_l": ("model.text_kernel",),
+    "conv1d_kernel_size_a": ("model.audio_kernel",),
+    "conv1d_kernel_size_v": ("model.vision_kernel",),
+    "attn_dropout": ("model.text_attention_dropout",),
+    "attn_dropout_a": ("model.audio_attention_dropout",),
+    "attn_dropout_v": ("model.vision_attention_dropout",),
+    "res_dropout": ("model.residual_dropout",),
+    "attn_mask": ("model.causal_mask",),
+    "memsize": ("model.memory",),
+    "inner_node_dim": ("model.node",),
+    "a_lstm_hidden_size": ("model.audio_hidden",),
+    "v_lstm_hidden_size": ("model.vision_hidden",),
+    "a_lstm_dropout": ("model.audio_dropout",),
+    "v_lstm_dropout": ("model.vision_dropout",),
+    "t_bert_dropout": ("model.encoder.dropout",),
+    "h": ("model.label_bound",),
+    "excludezero": ("model.exclude_zero",),
+    "d_ah": ("model.audio_hidden",),
+    "d_vh": ("model.vision_hidden",),
+    "d_aout": ("model.audio_out",),
+    "d_vout": ("model.vision_out",),
+    "d_prjh": ("model.fusion_hidden",),
+    "dropout_prj": ("model.dropout",),
+    "alpha": ("model.contrast_weight",),
+    "beta": ("model.bound_weight",),
+    "lr_mmilb": ("model.mi_learning_rate",),
+    "weight_decay_mmilb": ("model.mi_weight_decay",),
+}
+
 #: A ConfigDict. Declared Any, because the library's own annotations say that a value may be
 #: text or None wherever a number is read.
 Config = Any
@@ -113,19 +207,40 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+#: Keys from which others follow, and what stands before their value after the colon.
+_AFTER_THE_COLON = {"preset": "preset=", "model.name": ""}
+
+
 def _set(config: Config, key: str, text: str) -> None:
     flat = flatten(config)
     if key not in flat:
         inside = [k for k in flat if k.startswith(key + ".")]
         if inside:
             raise ConfigError(f"--config.{key} is a block; set one of its keys: {', '.join(inside[:8])}.")
-        raise ConfigError(f"--config.{key}: there is no such key.{nearest(key, flat)}")
+        raise ConfigError(f"--config.{key}: there is no such key.{_meant(key, flat)}")
+    if key in _AFTER_THE_COLON:
+        raise ConfigError(
+            f"--config.{key}={text} comes too late, since other values follow from it; give it after the "
+            f"configuration's colon, as in --config=configs/mosi.py:{_AFTER_THE_COLON[key]}{text}."
+        )
     *blocks, last = key.split(".")
     inner = config
     for name in blocks:
         inner = inner[name]
     with inner.ignore_type():
         inner[last] = _parse(key, text, flat[key])
+
+
+def _meant(key: str, known: Mapping[str, Any]) -> str:
+    """Which known key an unknown one probably stands for: by another name, in another block, or misspelt."""
+    leaf = key.rpartition(".")[2].lower().replace("-", "_")
+    elsewhere = sorted(
+        (name for name in known if name.rpartition(".")[2].lower() == leaf), key=lambda n: n.count(".")
+    )
+    for name in (*SYNONYMS.get(leaf, ()), *elsewhere):
+        if name in known:
+            return f" Did you mean {name!r}?"
+    return nearest(key, known)
 
 
 def _parse(key: str, text: str, old: Any) -> Any:
@@ -154,14 +269,23 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """Reads what :func:`to_json` wrote; lists come back as tuples."""
+    """Reads what :func:`to_json` wrote, here or in an earlier version; lists come back as tuples."""
 
     def tuples(value: Any) -> Any:
         if isinstance(value, dict):
             return {k: tuples(v) for k, v in value.items()}
         return tuple(map(tuples, value)) if isinstance(value, list) else value
 
-    return ml_collections.ConfigDict(tuples(json.loads(text))).lock()
+    config = ml_collections.ConfigDict(tuples(json.loads(text)))
+    flat = flatten(config)
+    for key, value in ADDED.items():
+        *blocks, last = key.split(".")
+        inner: Any = config
+        for name in blocks:
+            inner = inner.get(name, {})
+        if key not in flat and (inner or not blocks):
+            inner[last] = value(flat) if callable(value) else value
+    return config.lock()
 
 
 def difference(old: Config, new: Config) -> list[str]:

@@ -7,6 +7,7 @@ its traceback.
 
 import contextlib
 import difflib
+import io
 import os
 import signal
 import sys
@@ -36,9 +37,16 @@ class RunError(MsaJaxError):
 
 
 class Interrupted(MsaJaxError):
-    """A run was asked to stop, by SIGTERM or Ctrl-C, and has saved its state."""
+    """A run was asked to stop, by SIGTERM or Ctrl-C, and has saved what there was to save.
 
-    exit_code = 143
+    Args:
+      message: what it says.
+      number: of the signal; the exit code is 128 more, as shells have it.
+    """
+
+    def __init__(self, message: str, number: int = signal.SIGTERM):
+        super().__init__(message)
+        self.exit_code = 128 + number
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -50,9 +58,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def run_command(command: Callable[[list[str]], int | None]) -> None:
     """Runs a command line, turning :class:`MsaJaxError` into a printed sentence and its exit code.
 
+    What the terminal's encoding lacks is printed as escapes: a clip's name is no reason to stop.
+
     Args:
       command: takes the arguments after the program's name, returns an exit code (None is 0).
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = command(sys.argv[1:])
         sys.stdout.flush()
@@ -63,6 +76,9 @@ def run_command(command: Callable[[list[str]], int | None]) -> None:
     except MsaJaxError as error:
         print(f"error: {error}" if error.exit_code == 2 else error, file=sys.stderr)
         code = error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        code = 128 + signal.SIGINT
     sys.exit(code or 0)
 
 

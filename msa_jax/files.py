@@ -1,19 +1,28 @@
-"""Files and folders that are written whole or not at all, and JSON files that others wrote."""
+"""Files and folders that are written whole or not at all, and JSON, ours and of others."""
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msa_jax.errors import DataError, RunError
 
+#: What to do where a run's own file cannot be written.
+_OF_A_RUN = "make room, or choose another --workdir"
 
-def write_whole(path: pathlib.Path, content: bytes) -> None:
+
+def write_whole(path: pathlib.Path, content: bytes, advice: str = _OF_A_RUN) -> None:
     """Writes a file under a temporary name, flushes it to the disk and renames it.
+
+    Args:
+      path: the file.
+      content: of it.
+      advice: what to do where it cannot be written, for the message.
 
     Raises:
       RunError: if the folder cannot be written or the disk is full.
@@ -26,10 +35,9 @@ def write_whole(path: pathlib.Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(
-            f"cannot write {path}: {error.strerror}; make room, or take another --workdir."
-        ) from error
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error.strerror}; {advice}.") from error
 
 
 def check_new_folder(folder: pathlib.Path) -> pathlib.Path:
@@ -75,6 +83,19 @@ def _sync(folder: pathlib.Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON as its standard has it: numbers that are not finite become null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
 def read_json(path: pathlib.Path, advice: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from msa_jax import config as configuration
 from msa_jax import models
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.dataset import Dataset, Split
@@ -23,12 +22,11 @@ from msa_jax.data.loader import (
     filled,
     stored_shape,
 )
-from msa_jax.data.spec import MODALITIES, DatasetSpec
-from msa_jax.errors import DataError, MsaJaxError, RunError
+from msa_jax.data.spec import MODALITIES
+from msa_jax.errors import DataError, MsaJaxError
 from msa_jax.train import build, pretrained
-from msa_jax.train.checkpoint import read_best
-from msa_jax.train.run_folder import CONFIG, MODEL_SPEC, SPEC, TOKENIZER
-from msa_jax.train.state import create_state
+from msa_jax.train.best import load_best
+from msa_jax.train.run_folder import TOKENIZER
 from msa_jax.train.step import Learner, infer
 
 
@@ -57,38 +55,18 @@ class Trained:
 
     def __init__(self, workdir: str | pathlib.Path, warn: Callable[[str], None] = print):
         self.workdir = pathlib.Path(workdir)
-        self.config = configuration.from_json(self._record(CONFIG))
-        self.spec = DatasetSpec.from_json(self._record(SPEC))
-        self.model_spec = DatasetSpec.from_json(self._record(MODEL_SPEC))
+        best = load_best(self.workdir, warn)
+        self.config, self.spec, self.model_spec = best.config, best.spec, best.model_spec
+        self.shapes = best.shapes or [stored_shape(self.model_spec)]
         self._mesh = build.build_mesh(1)
         self.learner: Learner = build.build_learner(self.config, self.model_spec, 1, self._mesh)
-        best = read_best(self.workdir / "checkpoints", self._abstract_state(), warn)
-        self.params, self.batch_stats = best["params"], best["batch_stats"]
+        best.check_fits(self.learner.model, self.model_spec)
+        placed = jax.device_put((best.params, best.batch_stats), NamedSharding(self._mesh, P()))
+        self.params, self.batch_stats = placed
         model = pretrained.with_folder(self.config.model, self.workdir / TOKENIZER)
         self.preprocess = build.preprocess_of(self.config, self.spec, model)
-        self.shapes = [stored_shape(self.model_spec)]
         self.traces = 0
         self._predictions = jax.jit(self._predict_batch)
-
-    def _record(self, name: str) -> str:
-        path = self.workdir / name
-        try:
-            return path.read_text()
-        except (OSError, ValueError):
-            raise RunError(f"{path} cannot be read: give the --workdir of a run that has trained.") from None
-
-    def _abstract_state(self) -> Any:
-        """Structure and shapes of the run's training state."""
-        objective, everywhere = self.learner.objective, NamedSharding(self._mesh, P())
-        count = self.model_spec.counts["train"]
-        memory = objective.memory({t: np.zeros(count, np.float32) for t in self.model_spec.tasks}, 1)
-
-        def create(batch: Batch, memory: Any) -> Any:
-            model, optimizer = self.learner.model, self.learner.optimizer
-            return create_state(model, batch, optimizer, 0, memory, objective.prelude)
-
-        shapes = jax.eval_shape(create, jax.eval_shape(lambda: example_batch(self.model_spec, 1)), memory)
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes)
 
     def predict(self, clips: Split | Batch) -> dict[str, np.ndarray]:
         """Scores clips as they are stored; the run's own preprocessing is applied.

@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from msa_jax import config as configuration
+from msa_jax import models
 from msa_jax.data import opening
 from msa_jax.errors import ConfigError
 
@@ -46,6 +47,13 @@ def test_overrides_keep_their_types():
     [
         ("train.sead=3", ["train.sead", "'train.seed'"]),
         ("model.dropuot=0.1", ["'model.dropout'"]),
+        ("train.lr=0.1", ["'train.learning_rate'"]),
+        ("train.bs=8", ["'train.batch_size'"]),
+        ("train.early_stop=8", ["'train.patience'"]),
+        ("train.update_epochs=4", ["'train.accumulate'"]),
+        ("train.KeyEval=Loss", ["'train.monitor'"]),
+        ("data.featurePath=x.pkl", ["'data.path'"]),
+        ("model.seed=3", ["'train.seed'"]),  # the right name in another block
         ("train.seed=three", ["whole number", "three"]),
         ("train.learning_rate=fast", ["a number"]),
         ("data.group_by_length=maybe", ["true or false"]),
@@ -72,6 +80,70 @@ def test_the_argument_reaches_the_model_block():
     config = configuration.load(f"{CONFIGS / 'sims.py'}:ufen_mtfn,fg=vision,tiny")
     assert config.model.fg == "vision"
     assert config.train.epochs == 2
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_a_copy_with_another_data_name_has_the_same_settings(name, tmp_path, monkeypatch):
+    """A data set of one's own takes the preset that its configuration names, whatever it is called."""
+    monkeypatch.syspath_prepend(str(CONFIGS.parent))
+    for dataset in DATASETS:
+        text = (CONFIGS / f"{dataset}.py").read_text()
+        assert text.count(f'data_block("{dataset}")') == 1
+        (tmp_path / "mine.py").write_text(text.replace(f'data_block("{dataset}")', 'data_block("mine")'))
+        copy = configuration.load(f"{tmp_path / 'mine.py'}:{name}")
+        original = configuration.load(f"{CONFIGS / dataset}.py:{name}")
+        assert configuration.difference(original, copy) == [f"data.name: '{dataset}' -> 'mine'"]
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_a_preset_after_the_colon_is_that_of_the_other_set(name):
+    asked = configuration.load(f"{CONFIGS / 'mosi.py'}:{name},preset=sims")
+    sims = configuration.load(f"{CONFIGS / 'sims.py'}:{name}")
+    assert (asked.preset, asked.data.name) == ("sims", "mosi")
+    assert asked.model == sims.model
+    assert asked.train == sims.train
+    assert asked.data.label_range == (-3.0, 3.0)
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"mult has no preset 'mossei'; it has .* Did you mean 'mosei'\?"):
+        configuration.load(f"{CONFIGS / 'mosi.py'}:mult,preset=mossei")
+
+
+@pytest.mark.parametrize(
+    ("override", "word"), [("preset=sims", r"mosi\.py:preset=sims"), ("model.name=mult", r"mosi\.py:mult\.")]
+)
+def test_what_others_follow_from_is_given_after_the_colon(override, word):
+    with pytest.raises(ConfigError, match=rf"comes too late.*configs/{word}"):
+        configuration.load(f"{CONFIGS / 'mosi.py'}", [override])
+
+
+def test_generated_clips_are_read_as_features_whatever_they_are_called(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(CONFIGS.parent))
+    end = "    return common.build("
+    text = (CONFIGS / "mosi.py").read_text().replace(end, f'    data.source = "synthetic"\n{end}')
+    (tmp_path / "mine.py").write_text(text)
+    assert configuration.load(f"{CONFIGS / 'mosi.py'}:self_mm").model.text_encoder == "finetune"
+    assert configuration.load(f"{tmp_path / 'mine.py'}:self_mm").model.text_encoder == "frozen"
+
+
+@pytest.mark.parametrize(
+    ("argument", "override", "words"),
+    [
+        ("ufen_mtfn", "model.fg=bth", r"model\.fg='bth' is not one of .* Did you mean 'both'"),
+        ("mult", "model.heads=7", r"model\.heads=7 does not divide model\.d_model=50"),
+        ("misa", "model.hidden=0", r"model\.hidden=0 must be at least 1"),
+        ("self_mm", "model.encoder.heads=7", "7 heads do not divide"),
+        ("self_mm", "model.text_encoder=tuned", r"model\.text_encoder='tuned'"),
+        ("mtfn", "model.weights.A=-1", r"model\.weights\.A=-1\.0 must be at least 0"),
+        ("tmt", "model.task=classify", "'classification'"),
+        ("tfn", "model.classes=1", r"model\.classes=1 leaves nothing"),
+    ],
+)
+def test_what_no_data_could_make_right_is_known_without_data(argument, override, words):
+    config = configuration.load(f"{CONFIGS / 'mosi.py'}:{argument}", [override])
+    with pytest.raises(ConfigError, match=words):
+        models.check(config.model)
 
 
 def test_missing_and_broken_files_are_one_sentence(tmp_path):
@@ -105,3 +177,15 @@ def test_difference_lists_changed_keys():
     old = configuration.load(f"{CONFIGS / 'mosi.py'}")
     new = configuration.load(f"{CONFIGS / 'mosi.py'}", ["train.seed=3"])
     assert configuration.difference(old, new) == [f"train.seed: {old.train.seed} -> 3"]
+
+
+def test_what_later_versions_added_is_there_in_an_old_configuration(monkeypatch):
+    """A run of an earlier version behaves as it did: what it could not choose has the value of its time."""
+    added = {"train.added": 3, "preset": lambda flat: flat["data.name"], "nowhere.key": 1}
+    monkeypatch.setattr(configuration, "ADDED", added)
+    text = configuration.to_json(configuration.load(f"{CONFIGS / 'mosi.py'}"))
+    old = configuration.from_json(text)
+    assert (old.train.added, old.preset) == (3, "mosi")
+    assert "nowhere" not in old
+    again = configuration.from_json(text.replace('"train": {', '"train": {"added": 5,'))
+    assert again.train.added == 5

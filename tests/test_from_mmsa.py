@@ -1,12 +1,15 @@
 """The page for users of MMSA names no setting and no metric that is not there."""
 
+import json
 import pathlib
 import re
 
+import numpy as np
 import pytest
 
 from msa_jax import metrics
-from msa_jax.config import flatten, load
+from msa_jax.config import SYNONYMS, flatten, load
+from msa_jax.errors import ConfigError
 from msa_jax.models import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -14,11 +17,18 @@ PAGE = (ROOT / "docs" / "from_mmsa.md").read_text()
 KEY = re.compile(r"\b((?:data|model|train)(?:\.\w+)+)(?:=(\w+))?")
 
 
+BLOCKS = ("data", "model", "train")
+
+
 def settings(model: str) -> dict:
     """The model's settings on every data set; those of one that others lack are kept."""
     return {
         k: v for d in ("sims", "mosi") for k, v in flatten(load(f"{ROOT}/configs/{d}.py:{model}")).items()
     }
+
+
+def dataset_of(model: str) -> str:
+    return "sims" if model in ("mlf_dnn", "mtfn", "mlmf") else "mosi"
 
 
 def sections() -> list[tuple[list[str], str]]:
@@ -42,12 +52,45 @@ def test_every_setting_on_the_page_exists():
     assert seen > 100
 
 
+def test_a_setting_of_mmsa_is_answered_with_ours():
+    """Wherever the page names one of our settings for one of MMSA's, so does the message for a wrong key."""
+    seen = 0
+    for models, text in sections():
+        for line in text.splitlines():
+            cells = re.findall(r"[^|]+", line)
+            if not line.startswith("| `") or len(cells) != 2:
+                continue
+            theirs, ours = re.findall(r"`(\w+)`", cells[0]), [k for k, _ in KEY.findall(cells[1])]
+            if len(theirs) != len(ours) or theirs == ["patience"]:  # which is ours too, of another meaning
+                continue
+            for model in models or ["mult"]:
+                for their, our in zip(theirs, ours, strict=True):
+                    if our not in settings(model) or any(f"{b}.{their}" in settings(model) for b in BLOCKS):
+                        continue
+                    with pytest.raises(ConfigError, match=f"Did you mean '{our}'"):
+                        load(f"{ROOT}/configs/{dataset_of(model)}.py:{model}", [f"train.{their}=1"])
+                    seen += 1
+    assert seen > 60
+
+
+def test_synonyms_are_of_settings_that_some_model_has():
+    known = {key for model in MODELS for key in settings(model)} | {"model.classes"}
+    assert [name for names in SYNONYMS.values() for name in names if name not in known] == []
+
+
 def _is_block(key: str, known: dict) -> bool:
     return any(name.startswith(f"{key}.") for name in known)
 
 
-def test_every_model_is_on_the_page():
-    assert [m for m in MODELS if m != "ufen_mtfn" and f"`{m}`" not in PAGE] == []
+def test_every_model_of_mmsa_is_on_the_page():
+    """Its golden file says whose class it is compared with."""
+    metas = []
+    for path in (ROOT / "tests" / "golden").glob("*.npz"):
+        with np.load(path, allow_pickle=False) as file:
+            metas.append(json.loads(str(file["meta"])))
+    theirs = {m["model"].removesuffix("_mmsa") for m in metas if "MMSA" in str(m["package"])} & set(MODELS)
+    assert len(theirs) > 10
+    assert [m for m in sorted(theirs) if f"`{m}`" not in PAGE] == []
 
 
 @pytest.mark.parametrize(("kind", "column"), [("mosi", 1), ("sims", 2)])

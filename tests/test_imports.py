@@ -14,6 +14,7 @@ FLOORS = (
     ("errors",),
     ("files",),
     ("config",),
+    ("fields",),
     ("data",),
     ("metrics",),
     ("nn",),

@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from msa_jax import metrics
 from msa_jax.data.inspection import check
 
 
@@ -25,6 +26,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     options = parser.parse_args(arguments)
     report = check(options.path)
+    if absent := metrics.left_out(report["metrics"], tuple(report["label_range"])):
+        report["notes"].append(absent)
     if options.json:
         print(json.dumps(report, indent=1))
     else:
@@ -45,6 +48,8 @@ def _show(report: Mapping[str, Any], console: Console) -> None:
         )
     _show_modalities(report, console)
     _show_labels(report, console)
+    if report["splits"]["train"]["classes"]:
+        _show_classes(report, console)
     for m, groups in report["groups"].items():
         if groups:
             _show_groups(report, m, console)
@@ -85,6 +90,14 @@ def _show_labels(report: Mapping[str, Any], console: Console) -> None:
     for name, split in report["splits"].items():
         for task, facts in split["labels"].items():
             table.add_row(name, task, f"{facts['mean']:.2f}", *map(str, facts["histogram"].values()))
+    console.print(table)
+
+
+def _show_classes(report: Mapping[str, Any], console: Console) -> None:
+    table = _table("split", "task", *report["class_names"], title="class labels")
+    for name, split in report["splits"].items():
+        for task, counts in split["classes"].items():
+            table.add_row(name, task, *map(str, counts.values()))
     console.print(table)
 
 

@@ -1,7 +1,7 @@
 """Turns a feature pickle into a store, which opens at once and needs no memory of its own.
 
     msa-jax convert FILE.pkl DIR [--name mosi] [--metrics mosi] [--label-range -3 3]
-                              [--encode-text ENCODER_DIR]
+                              [--class-names NAME ...] [--encode-text ENCODER_DIR]
 
 Every value is kept as float32, NaN and infinities included. DIR appears when all of it is written;
 after an error or an interruption nothing is left. With --encode-text the text's features are made anew
@@ -41,6 +41,12 @@ def main(arguments: list[str]) -> int:
         "--label-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="default: the same"
     )
     parser.add_argument(
+        "--class-names",
+        nargs="+",
+        metavar="NAME",
+        help="of the class labels, from class 0; default: the file's",
+    )
+    parser.add_argument(
         "--encode-text",
         type=pathlib.Path,
         metavar="ENCODER_DIR",
@@ -50,6 +56,8 @@ def main(arguments: list[str]) -> int:
     given = {key: getattr(options, key) for key in ("name", "metrics") if getattr(options, key) is not None}
     if options.label_range:
         given["label_range"] = tuple(options.label_range)
+    if options.class_names:
+        given["class_names"] = tuple(options.class_names)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     try:
         with stopped_by_sigterm(), stages(console) as stage:
@@ -94,7 +102,8 @@ def convert(
         splits, notes = mmsa.read(file, by_transcripts=True)
         splits, more = encode_text.encode(loaded, splits, stage)
         notes = [*notes, *more]
-    hints = dataclasses.replace(infer(file, splits), **given)
+    inferred, more = infer(file, splits)
+    hints, notes = dataclasses.replace(inferred, **given), [*notes, *more]
     values = sum(array.nbytes for split in splits.values() for array in split.values.values())
     dataset = describe(file, splits, notes, hints, stage("checking", values))
     store.write(dataset, folder, stage("writing", store.size(dataset)))

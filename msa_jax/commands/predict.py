@@ -4,8 +4,9 @@
 
 FILE is a feature pickle (all splits, some, one, or a single clip; labels are not needed) or a store. Each
 clip gives a line: its split where the file has several, its id, score, class (negative, neutral or
-positive), and the score of each modality alone where the model has them; a classifier gives
-probabilities in place of the score. What is odd about the input is said on the standard error output.
+positive, as Acc-3 of the data's metrics counts; none where scores have no sign), and the score of each
+modality alone where the model has them; a classifier gives the probabilities of its classes in place of
+the score. What is odd about the input is said on the standard error output.
 """
 
 import argparse
@@ -20,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax import metrics
 from msa_jax.data import unlabelled
 from msa_jax.data.dataset import Split
-from msa_jax.data.spec import MODALITIES, SPLITS
+from msa_jax.data.spec import MODALITIES, SPLITS, THREE_CLASSES, DatasetSpec
 from msa_jax.errors import RunError
 from msa_jax.files import write_whole
 
-CLASSES = ("negative", "neutral", "positive")
 #: A line of the answer.
 Row = dict[str, Any]
 
@@ -71,20 +72,20 @@ def main(argv: list[str]) -> None:
     rows: list[Row] = []
     for name, split in splits.items():
         start = {"split": name} if len(splits) > 1 else {}
-        rows += [start | row for row in answers(split, trained.predict(split), trained.spec.class_edges)]
+        rows += [start | row for row in answers(split, trained.predict(split), trained.model_spec)]
     if strange := sum(not all(math.isfinite(v) for v in row.values() if type(v) is float) for row in rows):
         _say(f"warning: {strange} clips have a score that is not finite.")
     text = as_csv(rows) if options.format == "csv" else as_jsonl(rows)
     _deliver(text.encode("utf-8", "backslashreplace"), options.out, len(rows))
 
 
-def answers(split: Split, predictions: Mapping[str, np.ndarray], edges: tuple[float, float]) -> list[Row]:
+def answers(split: Split, predictions: Mapping[str, np.ndarray], spec: DatasetSpec) -> list[Row]:
     """One row per clip.
 
     Args:
       split: N clips, for their ids.
-      predictions: per task float32 scores [N], or logits [N, 3]; "M" is the clip's own.
-      edges: scores below the first are negative, above the second positive.
+      predictions: per task float32 scores [N], or logits [N, K]; "M" is the clip's own.
+      spec: of the model's data set: the names of the K classes, and which scores are neutral.
 
     Returns:
       Rows of "id", then "score", "class" and "score_T", ... for scores; "class", "probability_negative", ...
@@ -94,23 +95,26 @@ def answers(split: Split, predictions: Mapping[str, np.ndarray], edges: tuple[fl
     columns: dict[str, Any] = {"id": split.ids.tolist()}
     others = {task: y for task, y in predictions.items() if task != "M"}
     if final.ndim == 1:
-        classes = (final >= edges[0]).astype(int) + (final > edges[1])
-        columns["score"], columns["class"] = final.tolist(), _names(classes, np.isfinite(final))
+        columns["score"] = final.tolist()
+        if spec.class_edges is not None:
+            classes = metrics.sentiment_of(final, spec.metrics, spec.class_edges)
+            columns["class"] = _named(classes, np.isfinite(final), THREE_CLASSES)
         columns |= {f"score_{task}": y.tolist() for task, y in others.items()}
     else:
+        names = spec.class_names or THREE_CLASSES  # older runs have three classes and no names
         powers = np.exp(final - final.max(axis=1, keepdims=True), dtype=np.float64)
         shares = powers / powers.sum(axis=1, keepdims=True)
-        columns["class"] = _names(final.argmax(axis=1), np.isfinite(final).all(axis=1))
+        columns["class"] = _named(final.argmax(axis=1), np.isfinite(final).all(axis=1), names)
         columns |= {
-            f"probability_{name}": share.tolist() for name, share in zip(CLASSES, shares.T, strict=True)
+            f"probability_{name}": share.tolist() for name, share in zip(names, shares.T, strict=True)
         }
         for task, y in others.items():
-            columns[f"class_{task}"] = _names(y.argmax(axis=1), np.isfinite(y).all(axis=1))
+            columns[f"class_{task}"] = _named(y.argmax(axis=1), np.isfinite(y).all(axis=1), names)
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _names(classes: np.ndarray, known: Any) -> list[str | None]:
-    return [CLASSES[k] if sure else None for k, sure in zip(classes, known, strict=True)]
+def _named(classes: np.ndarray, known: Any, names: tuple[str, ...]) -> list[str | None]:
+    return [names[k] if sure else None for k, sure in zip(classes, known, strict=True)]
 
 
 def as_csv(rows: list[Row]) -> str:
@@ -147,7 +151,7 @@ def _deliver(content: bytes, out: pathlib.Path | None, clips: int) -> None:
     if out is None:
         sys.stdout.buffer.write(content)
         return
-    write_whole(out, content)
+    write_whole(out, content, "make room, or name another file with --out")
     print(f"wrote {out}: {clips} clips")
 
 

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
         "JAX_NUM_PROCESSES and JAX_PROCESS_ID",
     )
     arguments, config = configuration.parse_command(parser, argv)
-    # Here, not at the top: --help and misspelt keys need not wait for JAX to start.
+    # Here, not at the top: --help need not wait for JAX to start.
     import jax
 
     from msa_jax.train import build, loop, processes
@@ -46,7 +46,7 @@ def show(config: configuration.Config, workdir: str, result: dict[str, Any]) -> 
     path, display = page.write_report(workdir), Display(quiet=False)
     spec = read_run(path.parent).spec
     columns = {"test": result["test"], "valid": result["valid"]}
-    if target := targets.target_for(spec.name, config.model.task):
+    if target := targets.target_for(spec, config.model):
         columns["paper"] = target
     if result.get("best_reachable"):
         columns["best reachable"] = dict(result["best_reachable"])

@@ -79,6 +79,8 @@ _NAMES = {
 
 #: The public data sets by their (audio, vision) widths, with what is known of their columns.
 KNOWN_WIDTHS = {(33, 709): "sims", (74, 35): "mosei", (5, 20): "mosi"}
+#: The scores that their labels may have.
+LABEL_RANGES = {"sims": (-1.0, 1.0), "mosei": (-3.0, 3.0), "mosi": (-3.0, 3.0)}
 KNOWN_GROUPS = {
     "sims": {"audio": SIMS_AUDIO, "vision": SIMS_VISION},
     "mosei": {"audio": MOSEI_AUDIO},

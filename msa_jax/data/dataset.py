@@ -18,8 +18,8 @@ class Split:
         infinities, and anything past a clip's length (see :mod:`msa_jax.data.clean`).
       lengths: per modality int32 [N], real steps, 0 to T.
       labels: per task float32 [N].
-      classes: per task int32 [N] class labels (0 negative, 1 neutral, 2 positive), where the file
-        has them.
+      classes: per task int32 [N] class labels, where the file has them; what the numbers mean, the
+        description's ``class_names`` say. Of a split fresh from a file they may be texts.
       tokens: int32 [N, 3, T] or None.
       raw_text: str [N] or None.
     """

@@ -38,7 +38,9 @@ def check(path: pathlib.Path) -> dict[str, Any]:
     Raises:
       DataError: if the data cannot be used at all.
     """
-    dataset = store.read(path, verify=True) if path.is_dir() else open_dataset(path)
+    if path.is_dir():
+        store.read(path, verify=True)
+    dataset = open_dataset(path)
     report: dict[str, Any] = {"path": str(path), "kind": "store" if path.is_dir() else "pickle"}
     if report["kind"] == "pickle":
         report["sha256"] = store.sha256(path)
@@ -49,6 +51,7 @@ def check(path: pathlib.Path) -> dict[str, Any]:
         "metrics": spec.metrics,
         "label_range": list(spec.label_range),
         "tasks": list(spec.tasks),
+        "class_names": list(spec.class_names),
         "token_ids": spec.has_tokens,
         "splits": {},
     }
@@ -56,6 +59,7 @@ def check(path: pathlib.Path) -> dict[str, Any]:
     for name in SPLITS:
         report["splits"][name] = {"clips": len(dataset.splits[name])}
         report["splits"][name]["labels"] = _labels(dataset, name)
+        report["splits"][name]["classes"] = _classes(dataset, name)
         report["splits"][name]["modalities"] = {}
         for m in MODALITIES:
             facts, found = _modality(dataset, name, m)
@@ -70,9 +74,9 @@ def check(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _labels(dataset: Dataset, name: str) -> dict[str, Any]:
-    """Spread and histogram of each task's scores, at the steps in which the data set is scored."""
+    """Spread and histogram of each task's scores, at the steps of the data set's metrics, or in tenths."""
     low, high = dataset.spec.label_range
-    step = 0.2 if dataset.spec.metrics == "sims" else 1.0
+    step = {"sims": 0.2, "mosi": 1.0}.get(dataset.spec.metrics, (high - low) / 10)
     centres = np.linspace(low, high, max(2, round((high - low) / step) + 1))
     edges = (centres[1:] + centres[:-1]) / 2
     facts = {}
@@ -85,6 +89,15 @@ def _labels(dataset: Dataset, name: str) -> dict[str, Any]:
             "histogram": {f"{centre + 0.0:.3g}": int(n) for centre, n in zip(centres, counts, strict=True)},
         }
     return facts
+
+
+def _classes(dataset: Dataset, name: str) -> dict[str, dict[str, int]]:
+    """How many clips each class has, by task; empty without class labels."""
+    names = dataset.spec.class_names
+    return {
+        task: dict(zip(names, np.bincount(y, minlength=len(names)).tolist(), strict=True))
+        for task, y in dataset.splits[name].classes.items()
+    }
 
 
 def _modality(dataset: Dataset, name: str, m: str) -> tuple[dict[str, Any], list[str]]:
@@ -140,6 +153,8 @@ def _column_names(dataset: Dataset, m: str) -> list[str]:
     modality = dataset.spec.modalities[m]
     widths = (dataset.spec.modalities["audio"].width, dataset.spec.modalities["vision"].width)
     known = columns.KNOWN_WIDTHS.get(widths, "")
+    if known and dataset.spec.label_range != columns.LABEL_RANGES[known]:
+        known = ""  # data of somebody's own that happens to have these widths
     groups = {name: format_columns(at) for name, at in modality.groups.items()}
     # Other groups than the public ones mean that the columns are in another order.
     if known and groups == columns.KNOWN_GROUPS[known].get(m, {}):

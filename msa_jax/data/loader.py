@@ -1,15 +1,16 @@
 """Batches: which clips go together, in which padded shape, and how they reach the device.
 
-A *plan* is pure: it follows from the seed and the epoch alone, so a position (epoch, chunk) is the
-whole state of the loader. A *source* turns the plan's rows into a :class:`Batch`, either from arrays
-that live on the device or from memory maps on the host.
+A *plan* is pure: the batches of an epoch and their order follow from the seed and the epoch alone, so a
+position (epoch, number of the batch) is the whole state of the loader. How many batches run as one program
+(a *chunk*) is the device's business and changes neither. A *source* turns the plan's rows into a
+:class:`Batch`, either from arrays that live on the device or from memory maps on the host.
 """
 
 import dataclasses
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -25,6 +26,22 @@ from msa_jax.data.spec import MODALITIES, DatasetSpec
 
 #: Padded steps of (text, audio, vision).
 Shape = tuple[int, int, int]
+#: Batches of like shape that follow one another in an epoch, so that a chunk finds some to run at once.
+#: Not the chunk's own size: the order must be the same whatever runs it. Eight is what a chunk holds on an
+#: accelerator by default; more would make an epoch's batches come in fewer, longer blocks of like clips.
+RUN = 8
+
+
+class Step(NamedTuple):
+    """One batch of an epoch.
+
+    Attributes:
+      shape: padded steps per modality.
+      rows: int [n] of the split, at most the batch size.
+    """
+
+    shape: Shape
+    rows: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +111,7 @@ def clip_lengths(split: Split, read: Shape | None = None) -> np.ndarray:
 
 
 class Plan:
-    """Cuts one split into chunks of steps, epoch by epoch.
+    """Cuts one split into batches, epoch by epoch, and batches into chunks.
 
     Args:
       lengths: int [N, 3], see :func:`clip_lengths`; a clip's later steps may be cut off.
@@ -117,11 +134,13 @@ class Plan:
         self.rows = -(-batch_size // row_multiple) * row_multiple
 
     def steps(self) -> int:
-        """Steps of one epoch."""
+        """Batches of one epoch."""
         return -(-len(self.lengths) // self.batch_size)
 
-    def epoch(self, seed: int, epoch: int, group_by_length: bool) -> list[Chunk]:
-        """The chunks of a training epoch: every clip once, in an order drawn from seed and epoch.
+    def order(self, seed: int, epoch: int, group_by_length: bool) -> list[Step]:
+        """The batches of a training epoch: every clip once, in an order drawn from seed and epoch.
+
+        Batches are shuffled, laid in runs of at most :data:`RUN` of like shape, and the runs are shuffled.
 
         Args:
           seed: of the run.
@@ -130,38 +149,48 @@ class Plan:
             random and a batch takes the smallest shape that holds it.
         """
         rng = np.random.default_rng([seed, epoch])
-        order = rng.permutation(len(self.lengths))
-        batches = self._batches(order, group_by_length)
-        # Batches in random order, gathered per shape into chunks, chunks in random order.
+        batches = self._batches(rng.permutation(len(self.lengths)), group_by_length)
         batches = [batches[i] for i in rng.permutation(len(batches))]
-        chunks = self._chunks(batches)
-        return [chunks[i] for i in rng.permutation(len(chunks))]
+        runs = []
+        for shape in self.shapes:
+            alike = [batch for batch in batches if batch.shape == shape]
+            runs += [alike[start : start + RUN] for start in range(0, len(alike), RUN)]
+        return [batch for i in rng.permutation(len(runs)) for batch in runs[i]]
+
+    def chunks(self, batches: list[Step]) -> list[Chunk]:
+        """The batches in their order, neighbours of like shape put into chunks.
+
+        Any part of an epoch will do: that a run stops and goes on inside a chunk changes no batch.
+        """
+        chunks, start = [], 0
+        for end, batch in enumerate(batches, 1):
+            last = end == len(batches) or batches[end].shape != batch.shape
+            if last or end - start == self.chunk_steps:
+                chunks.append(self._chunk(batch.shape, [b.rows for b in batches[start:end]]))
+                start = end
+        return chunks
+
+    def epoch(self, seed: int, epoch: int, group_by_length: bool) -> list[Chunk]:
+        """The chunks of a whole training epoch, see :meth:`order`."""
+        return self.chunks(self.order(seed, epoch, group_by_length))
 
     def once(self) -> list[Chunk]:
         """The chunks that visit every clip once, for evaluation."""
-        return self._chunks(self._batches(np.arange(len(self.lengths)), group_by_length=True))
+        return self.chunks(self._batches(np.arange(len(self.lengths)), group_by_length=True))
 
-    def _batches(self, order: np.ndarray, group_by_length: bool) -> list[tuple[int, np.ndarray]]:
-        """Cuts the clips into (bucket, rows); only one batch of the epoch is short."""
+    def _batches(self, order: np.ndarray, group_by_length: bool) -> list[Step]:
+        """Cuts the clips into batches; only one of the epoch is short."""
         bucket = self._bucket_of(self.lengths[order])
         if group_by_length:
             # A stable sort: clips of a bucket keep their random order, and a bucket's rest joins
             # the first batch of the next one.
             order = order[np.argsort(bucket, kind="stable")]
         cut = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        return [(int(self._bucket_of(self.lengths[rows]).max()), rows) for rows in cut]
+        return [Step(self.shapes[self._bucket_of(self.lengths[rows]).max()], rows) for rows in cut]
 
     def _bucket_of(self, lengths: np.ndarray) -> np.ndarray:
         fits = (lengths[:, None, :] <= np.array(self.shapes)[None]).all(-1)
         return fits.argmax(1)
-
-    def _chunks(self, batches: list[tuple[int, np.ndarray]]) -> list[Chunk]:
-        chunks = []
-        for bucket, shape in enumerate(self.shapes):
-            rows = [r for b, r in batches if b == bucket]
-            for start in range(0, len(rows), self.chunk_steps):
-                chunks.append(self._chunk(shape, rows[start : start + self.chunk_steps]))
-        return chunks
 
     def _chunk(self, shape: Shape, rows: list[np.ndarray]) -> Chunk:
         index = np.zeros((self.chunk_steps, self.rows), np.int32)

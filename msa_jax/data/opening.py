@@ -7,10 +7,17 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from msa_jax.config import Config, require_choice
-from msa_jax.data import clean, columns, mmsa, store, synthetic
+from msa_jax.data import classes, clean, columns, mmsa, store, synthetic
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.preprocess import REDUCTIONS, reduced_spec
-from msa_jax.data.spec import MODALITIES, SPLITS, DatasetSpec, ModalitySpec, parse_columns
+from msa_jax.data.spec import (
+    MODALITIES,
+    SPLITS,
+    DatasetSpec,
+    ModalitySpec,
+    edges_of,
+    parse_columns,
+)
 from msa_jax.errors import DataError, nearest
 
 
@@ -20,15 +27,17 @@ class Hints:
 
     Attributes:
       name: a short name, for tables.
-      metrics: the metric set, "mosi" or "sims".
+      metrics: the metric set, "mosi", "sims" or "plain".
       label_range: lowest and highest possible score.
       groups: modality -> name of a column group -> its columns, like ``"0-7,12"``.
+      class_names: of the class labels, by number; empty: what the file says.
     """
 
     name: str
     metrics: str
     label_range: tuple[float, float]
     groups: Mapping[str, Mapping[str, str]]
+    class_names: tuple[str, ...] = ()
 
 
 def open_dataset(path: str | pathlib.Path, hints: Hints | None = None) -> Dataset:
@@ -47,45 +56,85 @@ def open_dataset(path: str | pathlib.Path, hints: Hints | None = None) -> Datase
     """
     path = pathlib.Path(path)
     if path.is_dir():
-        dataset = store.read(path)
-        if hints is None:
-            return dataset
-        groups = _groups(hints)
-        modalities = {
-            name: dataclasses.replace(modality, groups=groups[name])
-            for name, modality in dataset.spec.modalities.items()
-        }
-        spec = dataclasses.replace(
-            dataset.spec,
-            name=hints.name,
-            metrics=hints.metrics,
-            label_range=hints.label_range,
-            modalities=modalities,
-        )
-        _check_labels(path, dataset.splits, spec.label_range)
-        return dataclasses.replace(dataset, spec=spec)
+        return _with_hints(path, _with_classes(path, store.read(path)), hints)
     splits, notes = mmsa.read(path)
-    return describe(path, splits, notes, hints or infer(path, splits))
+    if hints is None:
+        hints, more = infer(path, splits)
+        notes = [*notes, *more]
+    return describe(path, splits, notes, hints)
 
 
-def infer(path: pathlib.Path, splits: Mapping[str, Split]) -> Hints:
+def _with_classes(path: pathlib.Path, dataset: Dataset) -> Dataset:
+    """A store that an earlier version made does not name its classes; they are found as in a file."""
+    if dataset.spec.class_names or not any("M" in split.classes for split in dataset.splits.values()):
+        return dataset
+    splits, names, notes = classes.resolve(str(path), dataset.splits)
+    spec = dataclasses.replace(dataset.spec, class_names=names)
+    return dataclasses.replace(dataset, spec=spec, splits=splits, notes=(*dataset.notes, *notes))
+
+
+def _with_hints(path: pathlib.Path, dataset: Dataset, hints: Hints | None) -> Dataset:
+    """A store as a configuration sees it."""
+    if hints is None:
+        return dataset
+    spec, splits, groups = dataset.spec, dict(dataset.splits), _groups(hints)
+    names = hints.class_names or spec.class_names
+    if names != spec.class_names:
+        for name, split in splits.items():
+            numbers = {
+                task: classes.renamed(str(path), y, spec.class_names, names)
+                for task, y in split.classes.items()
+            }
+            splits[name] = dataclasses.replace(split, classes=numbers)
+    modalities = {
+        name: dataclasses.replace(modality, groups=groups[name]) for name, modality in spec.modalities.items()
+    }
+    spec = dataclasses.replace(
+        spec,
+        name=hints.name,
+        metrics=hints.metrics,
+        label_range=hints.label_range,
+        class_edges=edges_of(hints.metrics, hints.label_range),
+        class_names=names,
+        modalities=modalities,
+    )
+    _check_labels(path, splits, spec.label_range)
+    return dataclasses.replace(dataset, spec=spec, splits=splits)
+
+
+def infer(path: pathlib.Path, splits: Mapping[str, Split]) -> tuple[Hints, list[str]]:
     """Guesses what no configuration says.
 
     The public data sets are known by their audio and vision widths (33/709 CH-SIMS, 74/35 MOSEI, 5/20
-    MOSI). Any other is named after its file, has no column groups, and its range is the first that
-    holds all labels: -1 to 1 (with the metrics of CH-SIMS), -3 to 3, or their own (both with MOSI's).
+    MOSI), where the labels fit. Any other is named after its file, has no column groups, and its range is
+    the first that holds all labels: -1 to 1 (with the metrics of CH-SIMS), -3 to 3, or their own (both with
+    MOSI's). Labels of which none is negative have the metric set "plain" and their own range.
+
+    Returns:
+      The guesses, and a note where widths are those of a public data set and labels are not.
     """
-    train = splits["train"]
-    name = columns.KNOWN_WIDTHS.get((train.values["audio"].shape[2], train.values["vision"].shape[2]))
+    train, notes = splits["train"], []
+    widths = train.values["audio"].shape[2], train.values["vision"].shape[2]
     labels = np.concatenate([label for split in splits.values() for label in split.labels.values()])
-    largest = float(np.abs(labels).max())
-    if name == "sims" or (name is None and largest <= 1):
+    low, high = float(labels.min()), float(labels.max())
+    if name := columns.KNOWN_WIDTHS.get(widths):
+        known = columns.LABEL_RANGES[name]
+        if known[0] <= low and high <= known[1]:
+            metrics = "sims" if name == "sims" else "mosi"
+            return Hints(name, metrics, known, columns.KNOWN_GROUPS[name]), notes
+        notes.append(
+            f"audio and vision have the widths of {name} ({widths[0]} and {widths[1]}), but labels of "
+            f"{low:g} to {high:g} are not its own, so nothing is taken from it."
+        )
+    if 0 <= low < high:
+        metrics, label_range = "plain", (0.0, 1.0) if high <= 1 else (low, high)
+    elif max(-low, high) <= 1:
         metrics, label_range = "sims", (-1.0, 1.0)
-    elif name or largest <= 3:
+    elif max(-low, high) <= 3:
         metrics, label_range = "mosi", (-3.0, 3.0)
     else:
-        metrics, label_range = "mosi", (float(labels.min()), float(labels.max()))
-    return Hints(name or path.stem, metrics, label_range, columns.KNOWN_GROUPS[name] if name else {})
+        metrics, label_range = "mosi", (low, high)
+    return Hints(path.stem, metrics, label_range, {}), notes
 
 
 def describe(
@@ -95,20 +144,21 @@ def describe(
     hints: Hints,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Dataset:
-    """Fits the statistics of freshly read splits and counts their broken values.
+    """Fits the statistics of freshly read splits, names their classes, and counts their broken values.
 
     Args:
       path: where they come from, for messages.
       splits: the three splits.
       notes: what their reader had to say.
-      hints: name, metrics, label range and column groups.
+      hints: name, metrics, label range, column groups and names of classes.
       progress: called with the bytes of every block that was read.
 
     Raises:
       DataError: as :func:`open_dataset`.
     """
     _check_labels(path, splits, hints.label_range)
-    train, notes, groups = splits["train"], list(notes), _groups(hints)
+    splits, class_names, found = classes.resolve(str(path), splits, hints.class_names)
+    train, notes, groups = splits["train"], [*notes, *found], _groups(hints)
     shapes = {m: train.values[m].shape for m in MODALITIES}
     # Made without statistics first, so that groups that do not fit are refused before the long pass.
     modalities = {m: ModalitySpec(shape[2], shape[1], groups[m]) for m, shape in shapes.items()}
@@ -132,8 +182,10 @@ def describe(
         tasks=tuple(train.labels),
         counts={name: len(split) for name, split in splits.items()},
         has_tokens=train.tokens is not None,
+        class_edges=edges_of(hints.metrics, hints.label_range),
+        class_names=class_names,
     )
-    return Dataset(spec=spec, splits=dict(splits), notes=tuple(notes))
+    return Dataset(spec=spec, splits=splits, notes=tuple(notes))
 
 
 def _groups(hints: Hints) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -173,7 +225,8 @@ def load_dataset(data: Config) -> Dataset:
         lengths: dict[str, int] = dict(zip(MODALITIES, data.synthetic.lengths, strict=True))
         return synthetic.generate(data.synthetic.seed, counts, lengths=lengths)
     groups = {m: dict(g) for m, g in data.groups.items()}
-    hints = Hints(data.name, data.metrics, tuple(data.label_range), groups)
+    names = tuple(map(str, data.get("class_names", ())))  # older configurations have none
+    hints = Hints(data.name, data.metrics, tuple(data.label_range), groups, names)
     return open_dataset(_locate(data), hints)
 
 
@@ -212,5 +265,6 @@ def expected_spec(config: Config) -> DatasetSpec:
         tasks=tuple(data.expected.tasks),
         counts=dict(zip(("train", "valid", "test"), data.expected.counts, strict=True)),
         has_tokens=True,
+        class_edges=edges_of(data.metrics, tuple(data.label_range)),
     )
     return reduced_spec(spec, data.reduce)

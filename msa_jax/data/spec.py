@@ -15,8 +15,23 @@ MODALITIES = ("text", "audio", "vision")
 #: Label names: M is the clip's own (multimodal) score, the others judge one modality alone.
 UNIMODAL_TASKS = {"text": "T", "audio": "A", "vision": "V"}
 SPLITS = ("train", "valid", "test")
-METRIC_SETS = ("mosi", "sims")
+METRIC_SETS = ("mosi", "sims", "plain")
+#: The classes of sentiment, by number.
+THREE_CLASSES = ("negative", "neutral", "positive")
+TWO_CLASSES = ("negative", "positive")
+#: Between which scores a clip counts as neutral: as the set's Acc-3 does, which rounds on CMU-MOSI.
+_CLASS_EDGES = {"mosi": (-0.5, 0.5), "sims": (-0.1, 0.1)}
 _MAX_COLUMNS = 1_000_000
+
+
+def has_centre(label_range: tuple[float, float]) -> bool:
+    """Whether scores have a sign: whether 0 lies inside their range."""
+    return label_range[0] < 0 < label_range[1]
+
+
+def edges_of(metrics: str, label_range: tuple[float, float]) -> tuple[float, float] | None:
+    """The scores between which a clip is neutral; None where scores do not tell."""
+    return _CLASS_EDGES.get(metrics) if has_centre(label_range) else None
 
 
 def parse_columns(text: str) -> tuple[int, ...]:
@@ -93,12 +108,13 @@ class DatasetSpec:
       name: a short name, for tables.
       modalities: by name, in the order text, audio, vision.
       label_range: lowest and highest possible score.
-      metrics: the metric set, "mosi" (also MOSEI) or "sims".
+      metrics: the metric set: "mosi" (also MOSEI), "sims", or "plain" for scores of any other kind.
       tasks: ("M",) or ("M", "T", "A", "V") where each modality has a label of its own.
       counts: clips per split.
       has_tokens: whether the text's token ids are there.
-      class_edges: scores below the first are class 0 (negative), above the second class 2
-        (positive), the rest class 1 (neutral).
+      class_edges: scores below the first are called negative, above the second positive, the rest
+        neutral; None where a score says nothing of the kind.
+      class_names: of the class labels, by number; empty where the data has none.
       synthetic: whether the clips were made by a program.
     """
 
@@ -109,7 +125,8 @@ class DatasetSpec:
     tasks: tuple[str, ...] = ("M",)
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     has_tokens: bool = False
-    class_edges: tuple[float, float] = (0.0, 0.0)
+    class_edges: tuple[float, float] | None = (0.0, 0.0)
+    class_names: tuple[str, ...] = ()
     synthetic: bool = False
 
     def __post_init__(self):
@@ -131,7 +148,7 @@ class DatasetSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "DatasetSpec":
-        """Reads what :meth:`to_json` wrote.
+        """Reads what :meth:`to_json` wrote, of any version: what we do not know is left out.
 
         Raises:
           DataError: if the text is not such a record.
@@ -140,13 +157,18 @@ class DatasetSpec:
             record: dict[str, Any] = json.loads(text)
             modalities = {}
             for name, modality in record.pop("modalities").items():
-                groups = {k: parse_columns(v) for k, v in modality.pop("groups").items()}
-                mean, std = tuple(modality.pop("mean")), tuple(modality.pop("std"))
-                modalities[name] = ModalitySpec(groups=groups, mean=mean, std=std, **modality)
-            for key in ("label_range", "tasks", "class_edges"):
-                record[key] = tuple(record[key])
-            return cls(modalities=modalities, **record)
+                groups = {k: parse_columns(v) for k, v in modality["groups"].items()}
+                mean, std = tuple(modality["mean"]), tuple(modality["std"])
+                modalities[name] = ModalitySpec(modality["width"], modality["length"], groups, mean, std)
+            known = {field.name for field in dataclasses.fields(cls)} & record.keys()
+            fields = {key: _as_tuple(record[key]) for key in known}
+            return cls(modalities=modalities, **fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"this is not the description of a data set ({error}); convert the data again."
             ) from error
+
+
+def _as_tuple(value: Any) -> Any:
+    """JSON has lists where the record has tuples."""
+    return tuple(value) if isinstance(value, list) else value

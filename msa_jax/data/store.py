@@ -20,7 +20,7 @@ import numpy as np
 
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.pickle.arrays import readable
-from msa_jax.data.spec import MODALITIES, SPLITS, DatasetSpec
+from msa_jax.data.spec import MODALITIES, SPLITS, THREE_CLASSES, DatasetSpec
 from msa_jax.errors import DataError
 from msa_jax.files import check_new_folder, new_folder
 
@@ -143,7 +143,9 @@ def _read_spec(folder: pathlib.Path) -> DatasetSpec:
     except DataError as error:
         raise DataError(f"{folder / SPEC}: {error}") from error
     low, high = spec.label_range
-    good = all(isinstance(x, int | float) for x in (low, high, *spec.class_edges)) and low < high
+    good = all(isinstance(x, int | float) for x in (low, high, *(spec.class_edges or ()))) and low < high
+    good = good and (spec.class_edges is None or len(spec.class_edges) == 2)
+    good = good and isinstance(spec.class_names, tuple) and all(isinstance(n, str) for n in spec.class_names)
     for modality in spec.modalities.values():
         scale = np.array([modality.mean, modality.std], np.float64)
         good = (
@@ -196,8 +198,10 @@ def _read_split(folder: pathlib.Path, name: str, spec: DatasetSpec, files: dict[
         if shape != expected or not inside:
             raise DataError(f"{folder}, split {name!r}: {m} does not fit {SPEC}; convert the data again.")
     labels = [*(split.labels[task] for task in spec.tasks), *split.classes.values()]
+    known = len(spec.class_names) or len(THREE_CLASSES)
+    numbered = all(((y >= 0) & (y < known)).all() for y in split.classes.values())
     texts = [split.ids] if split.raw_text is None else [split.ids, split.raw_text]
-    good = all(label.shape == (count,) and np.isfinite(label).all() for label in labels)
+    good = numbered and all(label.shape == (count,) and np.isfinite(label).all() for label in labels)
     good = good and all(text.shape == (count,) and readable(text) for text in texts)
     tokens_shape = None if split.tokens is None else split.tokens.shape
     if not good or tokens_shape != ((count, 3, spec.modalities["text"].length) if spec.has_tokens else None):

@@ -26,7 +26,16 @@ import numpy as np
 from msa_jax.data import columns
 from msa_jax.data.clean import statistics
 from msa_jax.data.dataset import Dataset, Split
-from msa_jax.data.spec import MODALITIES, SPLITS, UNIMODAL_TASKS, DatasetSpec, ModalitySpec, parse_columns
+from msa_jax.data.spec import (
+    MODALITIES,
+    SPLITS,
+    THREE_CLASSES,
+    UNIMODAL_TASKS,
+    DatasetSpec,
+    ModalitySpec,
+    edges_of,
+    parse_columns,
+)
 from msa_jax.errors import DataError
 
 #: Clips, columns and steps of CH-SIMS.
@@ -375,6 +384,8 @@ def _dataset(
         metrics="sims",
         tasks=("M", *UNIMODAL_TASKS.values()),
         counts={name: len(split) for name, split in splits.items()},
+        class_edges=edges_of("sims", (-1.0, 1.0)),
+        class_names=THREE_CLASSES,
         synthetic=True,
     )
     note = "the clips are synthetic: a program made them, and scores on them say nothing about real people."

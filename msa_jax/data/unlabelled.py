@@ -5,7 +5,8 @@ A pickle may hold
 * splits, as in the public MMSA layout (:mod:`msa_jax.data.mmsa`), any of the three;
 * the content of one split: clips without a split's name around them;
 * one clip, without an axis for clips: ``text`` [T, D], ``audio`` [T, D], ``vision`` [T, D] and, where there
-  are any, ``text_bert`` [3, T], ``raw_text``, ``audio_lengths``, ``vision_lengths`` and ``id``.
+  are any, ``text_bert`` [3, T], ``raw_text``, ``audio_lengths``, ``vision_lengths`` and ``id``. A modality
+  of which it has no step ([0, D]) has length 0.
 
 How many steps are real, and what else is expected, is the same as in a file to train on.
 """
@@ -14,13 +15,15 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msa_jax.data import clean, mmsa, store
+from msa_jax.data import clean, store
 from msa_jax.data.dataset import Split
 from msa_jax.data.pickle import machine
 from msa_jax.data.pickle.arrays import StoredArray
+from msa_jax.data.section import Section
 from msa_jax.data.spec import MODALITIES, SPLITS
 from msa_jax.errors import DataError, nearest
 
+_MOST_COLUMNS = 1 << 20
 #: What a single clip may have, with an axis too few.
 _CLIP_KEYS = (*MODALITIES, "raw_text", "text_bert", "audio_lengths", "vision_lengths")
 
@@ -54,12 +57,16 @@ def read(
         )
     if set(SPLITS) & set(content):
         sections = _chosen(path, {name: content[name] for name in SPLITS if name in content}, wanted)
+        silent = ()
+    elif _is_clip(content):
+        silent = tuple(m for m in MODALITIES if _without_steps(content.get(m)))
+        sections = _chosen(path, {"": _as_split(path, content, silent)}, wanted)
     else:
-        sections = _chosen(path, {"": _as_split(path, content) if _is_clip(content) else content}, wanted)
+        sections, silent = _chosen(path, {"": content}, wanted), ()
     required = ("id", *(m for m in MODALITIES if needs_text or m != "text"))
     notes: list[str] = []
     splits = {
-        name: mmsa.Section(path, name, _unlabelled(section), notes, required).split()
+        name: Section(path, name, _unlabelled(section), notes, required, silent).split()
         for name, section in sections.items()
     }
     return splits, [note.lstrip() for note in notes]
@@ -98,8 +105,15 @@ def _is_clip(content: Mapping[str, Any]) -> bool:
     return any(len(table.shape) == 2 for table in tables) and not several
 
 
-def _as_split(path: pathlib.Path, clip: Mapping[str, Any]) -> dict[str, Any]:
-    """A split's content with the one clip."""
+def _without_steps(table: Any) -> bool:
+    """Whether a clip's table is [0, D]; a D beyond all features is a damaged or hostile file's."""
+    found = isinstance(table, StoredArray) and len(table.shape) == 2
+    return found and table.shape[0] == 0 and 0 < table.shape[1] <= _MOST_COLUMNS
+
+
+def _as_split(path: pathlib.Path, clip: Mapping[str, Any], silent: tuple[str, ...]) -> dict[str, Any]:
+    """A split's content with the one clip; modalities without steps have one of zeros."""
+    clip = {**clip, **{m: StoredArray.zeros(path, (1, clip[m].shape[1])) for m in silent}}
     split: dict[str, Any] = {"id": [clip.get("id", path.stem)]}
     for key in _CLIP_KEYS:
         if key in clip:

@@ -10,13 +10,12 @@ import jax
 import numpy as np
 
 from msa_jax.data.columns import KNOWN_WIDTHS
-from msa_jax.data.spec import UNIMODAL_TASKS, DatasetSpec, format_columns
+from msa_jax.data.spec import THREE_CLASSES, UNIMODAL_TASKS, DatasetSpec, format_columns
 from msa_jax.export.program import BATCH, Program
 from msa_jax.files import read_json
 from msa_jax.inference import Trained
 from msa_jax.train.state import count_parameters
 
-CLASSES = ("negative", "neutral", "positive")
 _REDUCTIONS = {
     "none": "none: all modalities are sequences.",
     "mean": "mean: audio and vision are the mean over a clip's real steps, one step each.",
@@ -33,22 +32,23 @@ def outputs_of(program: Program) -> list[dict[str, Any]]:
         for r in program.inputs
     }
     rows = program.inputs[0].shape[0]
+    names = program.members[0].model_spec.class_names or THREE_CLASSES
     shapes = jax.eval_shape(program.run, inputs)
     return [
         {
             "name": task,
             "dtype": "float32",
             "shape": [rows, *y.shape[1:]],
-            "meaning": _meaning(task, y.ndim == 2),
+            "meaning": _meaning(task, y.ndim == 2, names),
         }
         for task, y in shapes.items()
     ]
 
 
-def _meaning(task: str, logits: bool) -> str:
+def _meaning(task: str, logits: bool, names: tuple[str, ...]) -> str:
     modality = {t: m for m, t in UNIMODAL_TASKS.items()}.get(task)
     whose = {"M": "the clip", "fusion": "the clip, before the encoder-decoder"}.get(task, f"{modality} alone")
-    return f"logits for {', '.join(CLASSES)}, of {whose}" if logits else f"sentiment score of {whose}"
+    return f"logits for {', '.join(names)}, of {whose}" if logits else f"sentiment score of {whose}"
 
 
 def preprocessing(run: Trained, tokenizer: Sequence[str]) -> dict[str, Any]:

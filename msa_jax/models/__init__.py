@@ -1,111 +1,119 @@
-"""All models, by name. Each module has ``build(model, spec)`` and ``objective(model, spec)``."""
+"""All models, by name. A model's file declares it (:mod:`msa_jax.models.declare`); a line here lists it.
 
-from collections.abc import Callable
-from typing import NamedTuple
+The functions take the model block of a configuration and read it with the settings of the model that it
+names, so that every value is checked wherever a block is used.
+"""
 
-import flax.linen as nn
+import importlib
+from typing import TYPE_CHECKING
 
+from msa_jax import fields
 from msa_jax.config import Config
-from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError, nearest
-from msa_jax.models import (
-    almt,
-    ef_lstm,
-    graph_mfn,
-    lf_dnn,
-    lmf,
-    mfn,
-    misa,
-    mlf_dnn,
-    mlmf,
-    mmim,
-    mtfn,
-    mult,
-    self_mm,
-    tetfn,
-    tfn,
-    tmt,
-    ufen_mtfn,
-)
-from msa_jax.models.objectives import Objective
 
+if TYPE_CHECKING:  # a configuration imports its own model and no other
+    import flax.linen as nn
 
-def _none(_model: Config) -> tuple[str, ...]:
-    return ()
+    from msa_jax.data.spec import DatasetSpec
+    from msa_jax.models.declare import Declaration, Preset
+    from msa_jax.models.objectives import Objective
+    from msa_jax.models.settings import BaseSettings
 
-
-def _all(_model: Config) -> None:
-    return None
-
-
-class ModelEntry(NamedTuple):
-    """How a model is made from the model block of a configuration and a data set.
-
-    Attributes:
-      build: gives the Linen module.
-      objective: gives what it is trained by.
-      frozen: gives the paths of parameters (patterns as in a shell) that are not trained.
-      steps_read: gives how many first steps of text, audio and vision are read; None: all.
-    """
-
-    build: Callable[[Config, DatasetSpec], nn.Module]
-    objective: Callable[[Config, DatasetSpec], Objective]
-    frozen: Callable[[Config], tuple[str, ...]] = _none
-    steps_read: Callable[[Config], tuple[int, int, int] | None] = _all
-
-
-MODELS: dict[str, ModelEntry] = {
-    "ufen_mtfn": ModelEntry(ufen_mtfn.build, ufen_mtfn.objective),
-    "ef_lstm": ModelEntry(ef_lstm.build, ef_lstm.objective),
-    "lf_dnn": ModelEntry(lf_dnn.build, lf_dnn.objective),
-    "tfn": ModelEntry(tfn.build, tfn.objective),
-    "lmf": ModelEntry(lmf.build, lmf.objective, lmf.frozen),
-    "mfn": ModelEntry(mfn.build, mfn.objective),
-    "graph_mfn": ModelEntry(graph_mfn.build, graph_mfn.objective, graph_mfn.frozen),
-    "mlf_dnn": ModelEntry(mlf_dnn.build, mlf_dnn.objective),
-    "mtfn": ModelEntry(mtfn.build, mtfn.objective),
-    "mlmf": ModelEntry(mlmf.build, mlmf.objective, mlmf.frozen),
-    "mult": ModelEntry(mult.build, mult.objective),
-    "tmt": ModelEntry(tmt.build, tmt.objective, steps_read=tmt.steps_read),
-    "misa": ModelEntry(misa.build, misa.objective),
-    "mmim": ModelEntry(mmim.build, mmim.objective, mmim.frozen),
-    "self_mm": ModelEntry(self_mm.build, self_mm.objective),
-    "tetfn": ModelEntry(tetfn.build, tetfn.objective),
-    "almt": ModelEntry(almt.build, almt.objective),
+#: A model's name -> the module that declares it, as MODEL.
+MODELS: dict[str, str] = {
+    "ufen_mtfn": "msa_jax.models.ufen_mtfn",
+    "ef_lstm": "msa_jax.models.ef_lstm",
+    "lf_dnn": "msa_jax.models.lf_dnn",
+    "tfn": "msa_jax.models.tfn",
+    "lmf": "msa_jax.models.lmf",
+    "mfn": "msa_jax.models.mfn",
+    "graph_mfn": "msa_jax.models.graph_mfn",
+    "mlf_dnn": "msa_jax.models.mlf_dnn",
+    "mtfn": "msa_jax.models.mtfn",
+    "mlmf": "msa_jax.models.mlmf",
+    "mult": "msa_jax.models.mult",
+    "tmt": "msa_jax.models.tmt",
+    "misa": "msa_jax.models.misa",
+    "mmim": "msa_jax.models.mmim",
+    "self_mm": "msa_jax.models.self_mm",
+    "tetfn": "msa_jax.models.tetfn",
+    "almt": "msa_jax.models.almt",
 }
 
 
-def _entry(name: str) -> ModelEntry:
+def declaration(name: str) -> "Declaration":
+    """What is known of the model ``name``.
+
+    Raises:
+      ConfigError: if there is none of that name.
+    """
     if name not in MODELS:
         raise ConfigError(
             f"model.name={name!r} is unknown; there are {', '.join(MODELS)}.{nearest(name, MODELS)}"
         )
-    return MODELS[name]
+    return importlib.import_module(MODELS[name]).MODEL
 
 
-def build(model: Config, spec: DatasetSpec) -> nn.Module:
+def preset(name: str, key: str) -> "Preset":
+    """The hyper-parameters of the model ``name`` that were found on the data set ``key``.
+
+    Raises:
+      ConfigError: for an unknown model, or a preset that it does not have.
+    """
+    known = declaration(name).presets
+    if key not in known:
+        raise ConfigError(f"{name} has no preset {key!r}; it has {', '.join(known)}.{nearest(key, known)}")
+    return known[key]
+
+
+def block(name: str, key: str) -> Config:
+    """The model block of a configuration: the settings of the model ``name`` with the preset ``key``.
+
+    Raises:
+      ConfigError: as :func:`preset`.
+    """
+    made = fields.block_of(preset(name, key).settings)
+    made.name = name
+    return made
+
+
+def read(model: Config) -> "BaseSettings":
+    """A model block as the settings of the model that ``model.name`` asks for.
+
+    Raises:
+      ConfigError: for an unknown name or key, or values that the model cannot use on any data.
+    """
+    return fields.read(declaration(model.name).settings, model, "model")
+
+
+def check(model: Config) -> None:
+    """Raises ConfigError for a model block that no data could make right; see :func:`read`."""
+    read(model)
+
+
+def build(model: Config, spec: "DatasetSpec") -> "nn.Module":
     """The Linen module that ``model.name`` asks for.
 
     Raises:
-      ConfigError: for an unknown name, or values that the model cannot use.
+      ConfigError: as :func:`read`, and for values that do not go with the data.
     """
-    return _entry(model.name).build(model, spec)
+    return declaration(model.name).build(read(model), spec)
 
 
-def objective(model: Config, spec: DatasetSpec) -> Objective:
+def objective(model: Config, spec: "DatasetSpec") -> "Objective":
     """How the model that ``model.name`` asks for is trained.
 
     Raises:
-      ConfigError: for an unknown name, or values that the model cannot use.
+      ConfigError: as :func:`build`.
     """
-    return _entry(model.name).objective(model, spec)
+    return declaration(model.name).objective(read(model), spec)
 
 
 def frozen(model: Config) -> tuple[str, ...]:
     """Paths of parameters (patterns as in a shell) that the model named ``model.name`` does not train."""
-    return _entry(model.name).frozen(model)
+    return declaration(model.name).frozen(read(model))
 
 
 def steps_read(model: Config) -> tuple[int, int, int] | None:
     """How many first steps of text, audio and vision the model named ``model.name`` reads; None: all."""
-    return _entry(model.name).steps_read(model)
+    return declaration(model.name).steps_read(read(model))

@@ -26,14 +26,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError, DataError
+from msa_jax.fields import Count, CountOrZero, Rate
 from msa_jax.models import objectives
+from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import n_outputs, read_inputs, read_settings, scores
-from msa_jax.models.text import TextSource, TextStates, text_source
+from msa_jax.models.settings import n_outputs, read_inputs, scores
+from msa_jax.models.text import CHINESE, TINY_ENCODER, TextSettings, TextSource, TextStates, text_source
 from msa_jax.nn.attention import attention_weights
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
@@ -44,29 +45,45 @@ from msa_jax.nn.transformer import layer_norm
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The model block of a configuration; `configs/models/almt.py` explains every key."""
+class Settings(TextSettings):
+    """The model block; the defaults are the public code's numbers for CMU-MOSI."""
 
-    fg: str
-    qkv: str
-    attend_over: str
-    compat: bool
-    d_model: int
-    tokens: int
-    positions: tuple[int, int, int]
-    head_width: int
-    embed_layers: tuple[int, int, int]
-    embed_heads: tuple[int, int, int]
-    embed_hidden: int
-    text_heads: int
-    text_hidden: int
-    hyper_layers: int
-    hyper_heads: int
-    hyper_head_width: int
-    hyper_dropout: float
-    fusion_layers: int
-    fusion_heads: int
-    fusion_hidden: int
+    d_model: Count = 128
+    tokens: Count = 8  # that gather a modality, and of the hyper-modality
+    # Steps of text, audio, vision with a learned position; 0: as many as the data's clips have.
+    positions: tuple[CountOrZero, CountOrZero, CountOrZero] = (0, 0, 0)
+    head_width: Count = 64  # of every attention but the hyper-modality's
+    embed_layers: tuple[Count, Count, Count] = (1, 1, 1)  # over tokens and steps of text, audio, vision
+    embed_heads: tuple[Count, Count, Count] = (8, 8, 8)
+    embed_hidden: Count = 128  # inside their feed-forward networks
+    text_heads: Count = 8  # of the layers that the text's tokens pass further
+    text_hidden: Count = 128
+    hyper_layers: Count = 3  # one per text state, so there are hyper_layers - 1 such layers
+    hyper_heads: Count = 8
+    hyper_head_width: Count = 16
+    hyper_dropout: Rate = 0.0  # on the shift; nothing else but the text encoder has dropout
+    fusion_layers: Count = 2
+    fusion_heads: Count = 8
+    fusion_hidden: Count = 128
+
+
+#: AdamW with one rate for all, 200 epochs, 20 of them warm-up from 0, then a cosine to 0.
+_TRAIN = peer_train(
+    64,
+    1e-4,
+    1e-4,
+    epochs=200,
+    patience=32,
+    optimizer="adamw",
+    schedule="cosine",
+    warmup_epochs=20.0,
+)
+#: Settings of the public code, which differ between the data sets in one number.
+PRESETS = {
+    "mosi": Preset(Settings(), _TRAIN),
+    "mosei": Preset(Settings(fusion_layers=4), _TRAIN),
+    "sims": Preset(Settings(encoder=CHINESE, fusion_layers=4), _TRAIN),
+}
 
 
 class TokenEncoder(nn.Module):
@@ -254,20 +271,12 @@ class Almt(nn.Module):
         return states
 
 
-def build(model: Config, spec: DatasetSpec) -> Almt:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> Almt:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    s = read_settings(Settings, model)
-    for key, least in (("positions", 0), ("embed_layers", 1), ("embed_heads", 1)):
-        values = getattr(s, key)
-        if len(values) != 3 or not all(type(n) is int and n >= least for n in values):
-            raise ConfigError(
-                f"model.{key}={values} must be three whole numbers of at least {least}: for "
-                f"{', '.join(MODALITIES)}."
-            )
     lengths = [record.length for record in spec.modalities.values()]
     positions = tuple(asked or length for asked, length in zip(s.positions, lengths, strict=True))
     for m, places, length in zip(MODALITIES, positions, lengths, strict=True):
@@ -276,16 +285,37 @@ def build(model: Config, spec: DatasetSpec) -> Almt:
                 f"model.positions={s.positions} leaves {m} {places} positions, but {spec.name} has clips of "
                 f"{length} steps; set 0 for as many as the data needs."
             )
-    return Almt(s, split_columns(model.fg, spec), positions, text_source(model, spec), n_outputs(model))
+    return Almt(s, split_columns(s.fg, spec), positions, text_source(s, spec), n_outputs(s))
 
 
-def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
+def objective(s: Settings, spec: DatasetSpec) -> objectives.Objective:
     """The squared error; for classification cross-entropy."""
     del spec
-    error = objectives.squared_error if model.task == "regression" else objectives.cross_entropy
+    error = objectives.squared_error if s.task == "regression" else objectives.cross_entropy
 
     def loss(outputs: Outputs, batch: Batch, _memory) -> tuple[jax.Array, dict[str, jax.Array]]:
         value = error(outputs.predictions["M"], batch)
         return value, {"M": value}
 
     return objectives.Objective(loss)
+
+
+#: Running an encoder on padding costs more than compiling for more padded lengths.
+DATA = {"buckets": 4}
+#: For trying things out: small widths.
+TINY = {
+    "encoder": TINY_ENCODER,
+    "d_model": 8,
+    "tokens": 2,
+    "head_width": 4,
+    "embed_heads": (2, 2, 2),
+    "embed_hidden": 8,
+    "text_heads": 2,
+    "text_hidden": 8,
+    "hyper_heads": 2,
+    "hyper_head_width": 4,
+    "fusion_layers": 1,
+    "fusion_heads": 2,
+    "fusion_hidden": 8,
+}
+MODEL = Declaration(Settings, PRESETS, build, objective, DATA, TINY)

@@ -18,13 +18,14 @@ import functools
 import flax.linen as nn
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import DataError
+from msa_jax.fields import Count, Rate
 from msa_jax.models import objectives
+from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import n_outputs, read_inputs, read_settings, scores
+from msa_jax.models.settings import BaseSettings, n_outputs, read_inputs, scores
 from msa_jax.nn.batch_norm import BatchNorm
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
@@ -34,16 +35,20 @@ from msa_jax.nn.subnets import DenseSubnet
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The model block of a configuration; `configs/models/ef_lstm.py` explains every key."""
+class Settings(BaseSettings):
+    """The model block; the defaults are the MMSA toolkit's numbers for CMU-MOSI."""
 
-    fg: str
-    qkv: str
-    attend_over: str
-    compat: bool
-    hidden: int
-    n_layers: int
-    dropout: float
+    hidden: Count = 128  # of the LSTM
+    n_layers: Count = 4
+    dropout: Rate = 0.5  # between layers and before each Dense layer
+
+
+#: Settings of the MMSA toolkit (tuned there per data set), with batch size, learning rate and weight decay.
+PRESETS = {
+    "mosi": Preset(Settings(), peer_train(32, 1e-3, 5e-3)),
+    "mosei": Preset(Settings(hidden=256, n_layers=2, dropout=0.4), peer_train(128, 5e-3, 1e-4)),
+    "sims": Preset(Settings(hidden=32, n_layers=3), peer_train(128, 5e-4, 1e-3)),
+}
 
 
 class EfLstm(nn.Module):
@@ -89,14 +94,17 @@ class EfLstm(nn.Module):
         return Outputs({"M": scores(Dense(self.n_outputs, name="out")(h))}, {"normed": x, "fusion": h})
 
 
-def build(model: Config, spec: DatasetSpec) -> EfLstm:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> EfLstm:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    s, columns = read_settings(Settings, model), split_columns(model.fg, spec)
-    return EfLstm(s, columns, spec.modalities["text"].length, n_outputs(model))
+    return EfLstm(s, split_columns(s.fg, spec), spec.modalities["text"].length, n_outputs(s))
 
 
-objective = objectives.task_loss
+#: Audio and vision are averaged down to the text's steps.
+DATA = {"reduce": "align", "buckets": 4}
+#: For trying things out: small widths.
+TINY = {"hidden": 8, "n_layers": 2}
+MODEL = Declaration(Settings, PRESETS, build, objectives.task_loss, DATA, TINY)

@@ -17,13 +17,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
+from msa_jax.fields import Count
 from msa_jax.models import objectives
-from msa_jax.models.mfn import read_aligned
+from msa_jax.models.declare import Declaration, Preset, peer_train
+from msa_jax.models.mfn import MemorySettings, read_aligned
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import n_outputs, read_settings, scores
+from msa_jax.models.settings import n_outputs, scores
 from msa_jax.nn.fine_grained import Columns, split_columns
 from msa_jax.nn.gated_memory import GatedMemory, LSTMSystem, TwoLayerNet, shifted
 from msa_jax.nn.initializers import Dense
@@ -47,27 +48,58 @@ def sources(node: Node) -> tuple[Node, ...]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The model block of a configuration; `configs/models/graph_mfn.py` explains every key."""
+class Settings(MemorySettings):
+    """The model block."""
 
-    fg: str
-    qkv: str
-    attend_over: str
-    compat: bool
-    text_hidden: int
-    audio_hidden: int
-    vision_hidden: int
-    memory: int
-    node: int
-    graph_hidden: int
-    proposal_hidden: int
-    retain_hidden: int
-    update_hidden: int
-    out_hidden: int
-    proposal_dropout: float
-    retain_dropout: float
-    update_dropout: float
-    out_dropout: float
+    node: Count = 64  # width of the graph's inner nodes and of its summary (inner_node_dim there)
+    graph_hidden: Count = 100  # hidden width of the graph's networks; the same for all data sets
+
+
+#: Settings of the MMSA toolkit (tuned there per data set), with batch size, learning rate and weight decay.
+PRESETS = {
+    "mosi": Preset(
+        Settings(
+            memory=300,
+            proposal_hidden=32,
+            retain_hidden=128,
+            update_hidden=64,
+            out_hidden=256,
+            retain_dropout=0.5,
+        ),
+        peer_train(32, 2e-3, 5e-3),
+    ),
+    "mosei": Preset(
+        Settings(
+            text_hidden=64,
+            audio_hidden=16,
+            vision_hidden=64,
+            memory=300,
+            node=128,
+            proposal_hidden=32,
+            retain_hidden=64,
+            update_hidden=256,
+            proposal_dropout=0.5,
+            retain_dropout=0.0,
+            update_dropout=0.7,
+            out_dropout=0.7,
+        ),
+        peer_train(64, 2e-3, 1e-3),
+    ),
+    "sims": Preset(
+        Settings(
+            memory=64,
+            node=128,
+            proposal_hidden=256,
+            retain_hidden=32,
+            out_hidden=256,
+            proposal_dropout=0.5,
+            retain_dropout=0.2,
+            update_dropout=0.7,
+            out_dropout=0.2,
+        ),
+        peer_train(64, 5e-4, 1e-3),
+    ),
+}
 
 
 class LinearPair(nn.Module):
@@ -160,18 +192,25 @@ class GraphMfn(nn.Module):
         return Outputs({"M": scores(y)}, {**features, "fusion": fusion, "efficacies": edges})
 
 
-def frozen(model: Config) -> tuple[str, ...]:
+def frozen(s: Settings) -> tuple[str, ...]:
     """Patterns of the parameters ("a/b/c") that are not trained: the node networks under compat."""
-    return ("graph/node_*",) if model.compat else ()
+    return ("graph/node_*",) if s.compat else ()
 
 
-def build(model: Config, spec: DatasetSpec) -> GraphMfn:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> GraphMfn:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    return GraphMfn(read_settings(Settings, model), split_columns(model.fg, spec), n_outputs(model))
+    return GraphMfn(s, split_columns(s.fg, spec), n_outputs(s))
 
 
-objective = objectives.task_loss
+#: Audio and vision are averaged down to the text's steps.
+DATA = {"reduce": "align", "buckets": 4}
+#: For trying things out: small widths.
+TINY = {
+    **{"text_hidden": 8, "audio_hidden": 4, "vision_hidden": 4, "memory": 6, "node": 5, "graph_hidden": 6},
+    **{"proposal_hidden": 8, "retain_hidden": 8, "update_hidden": 8, "out_hidden": 8},
+}
+MODEL = Declaration(Settings, PRESETS, build, objectives.task_loss, DATA, TINY, frozen)

@@ -20,12 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
+from msa_jax.fields import Count, Factor, Rate
 from msa_jax.models import objectives
 from msa_jax.models.outputs import Outputs
+from msa_jax.models.text import TextSettings
 
 #: The feature (of Outputs.features) behind each task's prediction.
 FEATURES = {"M": "fusion", "T": "text", "A": "audio", "V": "vision"}
@@ -33,6 +34,30 @@ FEATURES = {"M": "fusion", "T": "text", "A": "audio", "V": "vision"}
 EPSILON = 1e-8
 
 ByTask = Mapping[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadSettings(TextSettings):
+    """The keys of the four heads and of the labels that are made by their features."""
+
+    post_fusion_dim: Count = 128  # width of the feature
+    post_text_dim: Count = 32
+    post_audio_dim: Count = 16
+    post_vision_dim: Count = 32
+    post_fusion_dropout: Rate = 0.0  # before it
+    post_text_dropout: Rate = 0.0
+    post_audio_dropout: Rate = 0.0
+    post_vision_dropout: Rate = 0.0
+    label_bound: Factor = 0.0  # H: made labels lie within +-H; 0: the largest that the data's labels can be
+    exclude_zero: bool = True  # clips of label 0 belong to neither centre; else to the positive one
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task != "regression":
+            raise ConfigError(
+                f"model {self.name} makes labels on a scale of scores, so it has no classes: "
+                "set model.task=regression, or take another model."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,22 +93,15 @@ class Memory(flax.struct.PyTreeNode):
     steps_per_epoch: jax.Array
 
 
-def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
-    """The sum of the four tasks' mean errors; evaluation knows only that of M.
+def rule_of(s: HeadSettings, spec: DatasetSpec) -> Rule:
+    """How labels are made for a data set."""
+    return Rule(s.label_bound or max(map(abs, map(float, spec.label_range))), s.exclude_zero)
 
-    Raises:
-      ConfigError: for another task than regression, or a bound that is not positive.
-    """
-    del spec
-    if model.task != "regression":
-        raise ConfigError(
-            f"model {model.name} makes labels on a scale of scores, so it has no classes: "
-            "set model.task=regression, or take another model."
-        )
-    if not model.label_bound > 0:
-        raise ConfigError(f"model.label_bound={model.label_bound} must be above 0.")
-    rule = Rule(model.label_bound, model.exclude_zero)
-    widths = {task: int(model[f"post_{name}_dim"]) for task, name in FEATURES.items()}
+
+def objective(s: HeadSettings, spec: DatasetSpec) -> objectives.Objective:
+    """The sum of the four tasks' mean errors; evaluation knows only that of M."""
+    rule = rule_of(s, spec)
+    widths = {task: getattr(s, f"post_{name}_dim") for task, name in FEATURES.items()}
 
     def first(labels: Mapping[str, np.ndarray], steps_per_epoch: int) -> Memory:
         # A copy each: a training step gives its arrays up, and can give an array up only once.

@@ -13,38 +13,50 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
+from msa_jax.fields import Count, Rate
 from msa_jax.models import objectives
+from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import n_outputs, read_inputs, read_settings, scores
+from msa_jax.models.settings import BaseSettings, n_outputs, read_inputs, scores
 from msa_jax.nn.fine_grained import Columns, split_columns
 from msa_jax.nn.subnets import ClipSubnet, PostFusion, TextSubnet
 
 
 @dataclasses.dataclass(frozen=True)
-class UnimodalSettings:
-    """What the unimodal networks need of the model block of a configuration."""
+class UnimodalSettings(BaseSettings):
+    """The keys of the unimodal networks, which TFN, LMF and their multi-task forms share."""
 
-    fg: str
-    qkv: str
-    attend_over: str
-    compat: bool
-    text_hidden: int
-    audio_hidden: int
-    vision_hidden: int
-    text_out: int
-    audio_dropout: float
-    vision_dropout: float
+    text_hidden: Count = 128  # of the LSTM
+    audio_hidden: Count = 16
+    vision_hidden: Count = 128
+    text_out: Count = 256
+    audio_dropout: Rate = 0.2
+    vision_dropout: Rate = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(UnimodalSettings):
-    """The model block of a configuration; `configs/models/lf_dnn.py` explains every key."""
+    """The model block; the defaults are the MMSA toolkit's numbers for CMU-MOSI."""
 
-    post_fusion_dim: int
-    post_dropout: float
+    post_fusion_dim: Count = 128  # of the layers after the fusion
+    post_dropout: Rate = 0.2  # before them
+
+
+#: Settings of the MMSA toolkit (tuned there per data set), with batch size, learning rate and weight decay.
+PRESETS = {
+    "mosi": Preset(Settings(), peer_train(128, 1e-3, 0.01)),
+    "mosei": Preset(Settings(audio_hidden=32, text_out=128), peer_train(64, 2e-3, 0.001)),
+    "sims": Preset(
+        Settings(
+            audio_hidden=32, post_fusion_dim=32, audio_dropout=0.3, vision_dropout=0.3, post_dropout=0.5
+        ),
+        peer_train(128, 5e-3, 0.005),
+    ),
+}
+#: For trying things out: small widths.
+TINY = {"text_hidden": 8, "audio_hidden": 4, "vision_hidden": 4, "text_out": 6, "post_fusion_dim": 8}
 
 
 class UnimodalFeatures(nn.Module):
@@ -94,13 +106,15 @@ class LfDnn(nn.Module):
         return Outputs({"M": scores(y)}, {**features, "fusion": fusion})
 
 
-def build(model: Config, spec: DatasetSpec) -> LfDnn:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> LfDnn:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    return LfDnn(read_settings(Settings, model), split_columns(model.fg, spec), n_outputs(model))
+    return LfDnn(s, split_columns(s.fg, spec), n_outputs(s))
 
 
-objective = objectives.task_loss
+#: Audio and vision are one vector per clip.
+DATA = {"reduce": "mean", "buckets": 4}
+MODEL = Declaration(Settings, PRESETS, build, objectives.task_loss, DATA, TINY)

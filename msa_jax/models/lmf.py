@@ -15,22 +15,44 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
+from msa_jax.fields import Count
 from msa_jax.models import objectives
-from msa_jax.models.lf_dnn import UnimodalFeatures, UnimodalSettings
+from msa_jax.models.declare import Declaration, Preset, peer_train
+from msa_jax.models.lf_dnn import DATA, UnimodalFeatures, UnimodalSettings
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import n_outputs, read_settings, scores
+from msa_jax.models.settings import n_outputs, scores
 from msa_jax.models.tfn import ORDER, with_one
 from msa_jax.nn.fine_grained import Columns, split_columns
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(UnimodalSettings):
-    """The model block of a configuration; `configs/models/lmf.py` explains every key."""
+    """The model block; text_out is half of text_hidden, as in the public class."""
 
-    rank: int
+    rank: Count = 3  # R
+
+
+def factors(learning_rate: float) -> dict[str, dict]:
+    """Optimiser groups: the factors have a learning rate of their own."""
+    return {"factors": {"paths": "fusion/*_factor", "learning_rate": learning_rate}}
+
+
+#: Settings of the MMSA toolkit (tuned there per data set), with batch size, learning rate and weight decay.
+PRESETS = {
+    "mosi": Preset(
+        Settings(text_out=64, audio_dropout=0.3, vision_dropout=0.3),
+        peer_train(64, 1e-3, 5e-3, groups=factors(1e-3)),
+    ),
+    "mosei": Preset(Settings(text_out=64, rank=4), peer_train(32, 1e-3, 1e-3, groups=factors(1e-3))),
+    "sims": Preset(
+        Settings(text_hidden=64, vision_hidden=64, text_out=32, rank=4),
+        peer_train(64, 2e-3, 5e-3, groups=factors(5e-4)),
+    ),
+}
+#: For trying things out: small widths.
+TINY = {"text_hidden": 8, "audio_hidden": 4, "vision_hidden": 4, "text_out": 4}
 
 
 #: Xavier's normal distribution with PyTorch's reading of a tensor (R, D, C): D * C in, R * C out.
@@ -88,18 +110,18 @@ class Lmf(nn.Module):
         return Outputs({"M": scores(y)}, features)
 
 
-def build(model: Config, spec: DatasetSpec) -> Lmf:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> Lmf:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    return Lmf(read_settings(Settings, model), split_columns(model.fg, spec), n_outputs(model))
+    return Lmf(s, split_columns(s.fg, spec), n_outputs(s))
 
 
-objective = objectives.task_loss
-
-
-def frozen(model: Config) -> tuple[str, ...]:
+def frozen(s: UnimodalSettings) -> tuple[str, ...]:
     """Paths of parameters that compat leaves untrained."""
-    return ("fusion/weights", "fusion/bias") if model.compat else ()
+    return ("fusion/weights", "fusion/bias") if s.compat else ()
+
+
+MODEL = Declaration(Settings, PRESETS, build, objectives.task_loss, DATA, TINY, frozen)

@@ -16,39 +16,79 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError
+from msa_jax.fields import Count, Rate
 from msa_jax.models import objectives
+from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import n_outputs, read_inputs, read_settings, scores
+from msa_jax.models.settings import BaseSettings, n_outputs, read_inputs, scores
 from msa_jax.nn.fine_grained import Columns, split_columns
 from msa_jax.nn.gated_memory import GatedMemory, LSTMSystem, TwoLayerNet, shifted
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The model block of a configuration; `configs/models/mfn.py` explains every key."""
+class MemorySettings(BaseSettings):
+    """The keys of LSTMs, gated memory and head, which Graph-MFN shares; in brackets the toolkit's names."""
 
-    fg: str
-    qkv: str
-    attend_over: str
-    compat: bool
-    text_hidden: int
-    audio_hidden: int
-    vision_hidden: int
-    memory: int
-    attention_hidden: int
-    proposal_hidden: int
-    retain_hidden: int
-    update_hidden: int
-    out_hidden: int
-    attention_dropout: float
-    proposal_dropout: float
-    retain_dropout: float
-    update_dropout: float
-    out_dropout: float
+    text_hidden: Count = 256  # of the LSTMs
+    audio_hidden: Count = 32
+    vision_hidden: Count = 256
+    memory: Count = 400  # width of the memory
+    proposal_hidden: Count = 64  # what may be written to the memory (NN2Config; Graph-MFN: NNConfig)
+    retain_hidden: Count = 256  # the gate on what is remembered (gamma1Config)
+    update_hidden: Count = 32  # the gate on what is written (gamma2Config)
+    out_hidden: Count = 128  # the head
+    proposal_dropout: Rate = 0.0  # on the hidden layer of each of the four, a new mask per step
+    retain_dropout: Rate = 0.7
+    update_dropout: Rate = 0.5
+    out_dropout: Rate = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(MemorySettings):
+    """The model block; the defaults are the MMSA toolkit's numbers for CMU-MOSI."""
+
+    attention_hidden: Count = 32  # of the attention over the cells (NN1Config)
+    attention_dropout: Rate = 0.2  # on it, a new mask per step
+
+
+#: Settings of the MMSA toolkit (tuned there per data set), with batch size, learning rate and weight decay.
+PRESETS = {
+    "mosi": Preset(Settings(), peer_train(128, 2e-3)),
+    "mosei": Preset(
+        Settings(
+            text_hidden=128,
+            vision_hidden=128,
+            memory=128,
+            attention_hidden=128,
+            proposal_hidden=128,
+            update_hidden=256,
+            proposal_dropout=0.5,
+            update_dropout=0.0,
+            out_dropout=0.5,
+        ),
+        peer_train(64, 5e-4, 1e-4),
+    ),
+    "sims": Preset(
+        Settings(
+            text_hidden=64,
+            audio_hidden=16,
+            vision_hidden=64,
+            memory=64,
+            attention_hidden=128,
+            proposal_hidden=128,
+            retain_hidden=64,
+            update_hidden=64,
+            out_hidden=64,
+            retain_dropout=0.2,
+            update_dropout=0.7,
+            out_dropout=0.7,
+        ),
+        peer_train(32, 1e-3),
+    ),
+}
 
 
 def read_aligned(batch: Batch, compat: bool) -> tuple[dict[str, jax.Array], jax.Array]:
@@ -107,13 +147,20 @@ class Mfn(nn.Module):
         return Outputs({"M": scores(y)}, {**features, "fusion": fusion})
 
 
-def build(model: Config, spec: DatasetSpec) -> Mfn:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> Mfn:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    return Mfn(read_settings(Settings, model), split_columns(model.fg, spec), n_outputs(model))
+    return Mfn(s, split_columns(s.fg, spec), n_outputs(s))
 
 
-objective = objectives.task_loss
+#: Audio and vision are averaged down to the text's steps; under compat to one vector per clip.
+DATA = {"reduce": "mean_align", "buckets": 4}
+#: For trying things out: small widths.
+TINY = {
+    **{"text_hidden": 8, "audio_hidden": 4, "vision_hidden": 4, "memory": 6, "attention_hidden": 5},
+    **{"proposal_hidden": 8, "retain_hidden": 8, "update_hidden": 8, "out_hidden": 8},
+}
+MODEL = Declaration(Settings, PRESETS, build, objectives.task_loss, DATA, TINY)

@@ -26,15 +26,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
-from msa_jax.errors import ConfigError
+from msa_jax.fields import Count, Factor, Rate
+from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.objectives import Loss, Objective, cross_entropy, squared_error
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import n_outputs, read_inputs, read_settings, scores
+from msa_jax.models.settings import n_outputs, read_inputs, require_heads, scores
 from msa_jax.models.subspace_losses import difference, moment_discrepancy, squared_distance
-from msa_jax.models.text import TextSource, TextStates, text_source
+from msa_jax.models.text import CHINESE, TINY_ENCODER, TextSettings, TextSource, TextStates, text_source
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.initializers import Dense
@@ -47,18 +47,38 @@ ORDER = ("text", "vision", "audio")
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The model block of a configuration; `configs/models/misa.py` explains every key."""
+class Settings(TextSettings):
+    """The model block; the defaults are the MMSA toolkit's numbers for CMU-MOSI."""
 
-    fg: str
-    qkv: str
-    attend_over: str
-    compat: bool
-    hidden: int
-    heads: int
-    ff_hidden: int
-    dropout: float
-    transformer_dropout: float
+    hidden: Count = 128  # H of the projected, private and shared vectors
+    heads: Count = 2  # of the transformer layer over them
+    ff_hidden: Count = 2048  # inside its feed-forward network
+    dropout: Rate = 0.2  # before the last layer
+    transformer_dropout: Rate = 0.1
+    # Factors of the losses: private apart from shared, shared alike, and the reconstruction.
+    diff_weight: Factor = 0.1
+    sim_weight: Factor = 0.3
+    recon_weight: Factor = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_heads(self, "heads", self.hidden, "hidden")
+
+
+def _train(batch_size: int, clip_value: float) -> dict:
+    """One rate for all, the encoder included; two batches per update, clipped by value."""
+    return peer_train(batch_size, 1e-4, accumulate=2, clip_value=clip_value)
+
+
+#: Settings of the MMSA toolkit (tuned there per data set).
+PRESETS = {
+    "mosi": Preset(Settings(), _train(16, 0.8)),
+    "mosei": Preset(Settings(dropout=0.5, diff_weight=0.3, sim_weight=0.8), _train(64, 0.8)),
+    "sims": Preset(
+        Settings(encoder=CHINESE, dropout=0.0, diff_weight=0.3, sim_weight=1.0, recon_weight=0.8),
+        _train(64, 1.0),
+    ),
+}
 
 
 class BothWays(nn.Module):
@@ -180,36 +200,24 @@ class Misa(nn.Module):
         return states, clips
 
 
-def build(model: Config, spec: DatasetSpec) -> Misa:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> Misa:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    if model.heads < 1 or model.hidden % model.heads:
-        raise ConfigError(f"model.heads={model.heads} does not divide model.hidden={model.hidden}.")
-    return Misa(
-        read_settings(Settings, model),
-        text_source(model, spec),
-        split_columns(model.fg, spec),
-        n_outputs(model),
-    )
+    return Misa(s, text_source(s, spec), split_columns(s.fg, spec), n_outputs(s))
 
 
-def objective(model: Config, spec: DatasetSpec) -> Objective:
+def objective(s: Settings, spec: DatasetSpec) -> Objective:
     """The task's loss and three factors' worth of the others; evaluation knows the task's alone.
 
     The task's loss is the mean squared error, for classification the cross-entropy. Parts: "task",
     "diff", "cmd", "recon".
-
-    Raises:
-      ConfigError: for a factor below 0.
     """
     del spec
-    factors = {"diff": model.diff_weight, "cmd": model.sim_weight, "recon": model.recon_weight}
-    if min(factors.values()) < 0:
-        raise ConfigError("model.diff_weight, model.sim_weight and model.recon_weight must not be negative.")
-    error = squared_error if model.task == "regression" else cross_entropy
+    factors = {"diff": s.diff_weight, "cmd": s.sim_weight, "recon": s.recon_weight}
+    error = squared_error if s.task == "regression" else cross_entropy
 
     def task(outputs: Outputs, batch: Batch, _memory: object) -> tuple[jax.Array, dict[str, jax.Array]]:
         loss = error(outputs.predictions["M"], batch)
@@ -240,3 +248,10 @@ def _with_subspaces(task: Loss, factors: dict[str, float]) -> Loss:
         return total + sum(factor * parts[name] for name, factor in factors.items()), parts
 
     return loss
+
+
+#: Running an encoder on padding costs more than compiling for more padded lengths.
+DATA = {"buckets": 4}
+#: For trying things out: small widths.
+TINY = {"encoder": TINY_ENCODER, "hidden": 8, "ff_hidden": 8}
+MODEL = Declaration(Settings, PRESETS, build, objective, DATA, TINY)

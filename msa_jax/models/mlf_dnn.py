@@ -12,23 +12,40 @@ import dataclasses
 import flax.linen as nn
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
+from msa_jax.fields import Count, Rate
 from msa_jax.models import multi_task
-from msa_jax.models.lf_dnn import UnimodalFeatures
+from msa_jax.models.declare import Declaration, everywhere, peer_train, unimodal_decay
+from msa_jax.models.lf_dnn import DATA, TINY, UnimodalFeatures
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import n_outputs, read_settings, scores
+from msa_jax.models.settings import n_outputs, scores
 from msa_jax.nn.fine_grained import Columns, split_columns
 from msa_jax.nn.subnets import PostFusion
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(multi_task.HeadSettings):
-    """The model block of a configuration; `configs/models/mlf_dnn.py` explains every key."""
+    """The model block."""
 
-    post_fusion_dim: int
-    post_dropout: float
+    post_fusion_dim: Count = 32  # of the layers after the fusion
+    post_dropout: Rate = 0.5  # before them
+
+
+#: Settings of the MMSA toolkit, tuned there on CH-SIMS; no other public set has the labels. Weight decay
+#: differs between the unimodal networks; the rest has none.
+PRESETS = everywhere(
+    Settings(
+        text_hidden=64,
+        audio_hidden=32,
+        vision_hidden=64,
+        text_out=32,
+        audio_dropout=0.3,
+        vision_dropout=0.3,
+        weights=multi_task.TaskWeights(M=0.6, T=0.2, A=0.8, V=0.8),
+    ),
+    peer_train(32, 2e-3, groups=unimodal_decay(text=1e-4, audio=1e-3, vision=1e-4)),
+)
 
 
 class MlfDnn(nn.Module):
@@ -55,13 +72,13 @@ class MlfDnn(nn.Module):
         return Outputs({"M": scores(y), **predictions}, {**features, "fusion": fusion})
 
 
-def build(model: Config, spec: DatasetSpec) -> MlfDnn:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> MlfDnn:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    return MlfDnn(read_settings(Settings, model), split_columns(model.fg, spec), n_outputs(model))
+    return MlfDnn(s, split_columns(s.fg, spec), n_outputs(s))
 
 
-objective = multi_task.objective
+MODEL = Declaration(Settings, PRESETS, build, multi_task.objective, DATA, TINY)

@@ -38,10 +38,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
+from msa_jax.fields import Count, Factor, Rate, Share
+from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.mutual_information import (
     RIDGE,
     Moments,
@@ -54,8 +55,7 @@ from msa_jax.models.mutual_information import (
 )
 from msa_jax.models.objectives import Objective, Prelude, absolute_error
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import read_settings
-from msa_jax.models.text import TextSource, TextStates, text_source
+from msa_jax.models.text import CHINESE, TINY_ENCODER, TextSettings, TextSource, TextStates, text_source
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.initializers import Dense, xavier_normal
@@ -71,19 +71,50 @@ SampleMoments = dict[str, dict[str, Moments]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The model block of a configuration; `configs/models/mmim.py` explains every key."""
+class Settings(TextSettings):
+    """The model block; the defaults are the MMSA toolkit's, the same for all data sets but one number."""
 
-    fg: str
-    qkv: str
-    attend_over: str
-    compat: bool
-    audio_hidden: int
-    vision_hidden: int
-    audio_out: int
-    vision_out: int
-    fusion_hidden: int
-    dropout: float
+    audio_hidden: Count = 16  # of the bidirectional LSTM, per direction
+    vision_hidden: Count = 16
+    audio_out: Count = 16  # of the layer after it
+    vision_out: Count = 16
+    fusion_hidden: Count = 128  # of both fusion layers
+    dropout: Rate = 0.1  # before them
+    contrast_weight: Factor = 0.1  # factor of the contrast (alpha)
+    bound_weight: Factor = 0.1  # factor of the likelihood and the entropy (beta)
+    # The pass before each epoch's own, which trains the networks of the likelihood.
+    mi_learning_rate: Factor = 1e-3
+    mi_weight_decay: Factor = 1e-4
+    mi_clip_norm: Factor = 1.0  # global norm; 0: off
+    mi_share: Share = 1.0  # part of the epoch's batches
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task != "regression":
+            raise ConfigError(
+                "model mmim tells clips apart by the sign of their score; set model.task=regression."
+            )
+        for key in ("audio_out", "vision_out"):
+            if getattr(self, key) < _PART:
+                raise ConfigError(f"model.{key}={getattr(self, key)} must be at least {_PART}.")
+
+
+#: A rate of its own for the encoder; clipped by norm; the rate halves after 20 epochs on a plateau.
+_TRAIN = peer_train(
+    32,
+    1e-3,
+    1e-4,
+    clip_norm=1.0,
+    groups={"encoder": {"paths": "text_encoder/*", "learning_rate": 5e-5, "weight_decay": 1e-4}},
+    schedule="plateau",
+    plateau_factor=0.5,
+    plateau_patience=20,
+)
+PRESETS = {
+    "mosi": Preset(Settings(), _TRAIN),
+    "mosei": Preset(Settings(mi_share=0.5), _TRAIN),
+    "sims": Preset(Settings(encoder=CHINESE), _TRAIN),
+}
 
 
 def _dense(features: int, name: str) -> Dense:
@@ -174,25 +205,18 @@ class Mmim(nn.Module):
         return subnet(name=m)(batch.values[m], batch.mask[m], train)[0][:, 0]
 
 
-def build(model: Config, spec: DatasetSpec) -> Mmim:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> Mmim:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    if model.task != "regression":
-        raise ConfigError(
-            "model mmim tells clips apart by the sign of their score; set model.task=regression."
-        )
-    for m in READ_FROM_TEXT:
-        if model[f"{m}_out"] < _PART:
-            raise ConfigError(f"model.{m}_out={model[f'{m}_out']} must be at least {_PART}.")
-    return Mmim(read_settings(Settings, model), text_source(model, spec), split_columns(model.fg, spec))
+    return Mmim(s, text_source(s, spec), split_columns(s.fg, spec))
 
 
-def frozen(model: Config) -> tuple[str, ...]:
+def frozen(s: Settings) -> tuple[str, ...]:
     """The networks that the likelihood and the entropy use: the main pass does not train them."""
-    del model
+    del s
     return ("mi_*",)
 
 
@@ -233,25 +257,21 @@ def _entropies(
     return {**parts, "H": jnp.asarray(sum(parts.values()))}
 
 
-def objective(model: Config, spec: DatasetSpec) -> Objective:
+def objective(s: Settings, spec: DatasetSpec) -> Objective:
     """error + contrast_weight * nce - bound_weight * (lld + H), with the pass before it.
 
     The memory: "step", batches seen; "steps_per_epoch"; "samples", the previous batch's moments. The
     entropy needs them only from an epoch's third batch on, so nothing passes from one epoch to the next.
     Parts: "task", "nce", "lld", "H", and those three's own terms per modality (H is 0 before the third
     batch). Evaluation knows the task's error alone.
-
-    Raises:
-      ConfigError: for factors, rates or a share that are out of range.
     """
     del spec
-    _check_numbers(model)
-    ridge = 0.0 if model.compat else RIDGE
+    ridge = 0.0 if s.compat else RIDGE
 
     def memory(labels: Mapping[str, np.ndarray], steps_per_epoch: int) -> dict[str, object]:
         del labels
         samples = {
-            m: {sign: no_moments(model[f"{m}_out"] // _PART) for sign in ("positive", "negative")}
+            m: {sign: no_moments(getattr(s, f"{m}_out") // _PART) for sign in ("positive", "negative")}
             for m in READ_FROM_TEXT
         }
         steps = jnp.asarray(steps_per_epoch, jnp.int32)
@@ -274,22 +294,28 @@ def objective(model: Config, spec: DatasetSpec) -> Objective:
         parts |= _likelihoods(outputs, batch) | _contrasts(outputs, batch)
         parts |= _entropies(sample_moments(outputs, batch), memory["samples"], third_on, ridge)
         bound = parts["lld"] + parts["H"]
-        return error + model.contrast_weight * parts["nce"] - model.bound_weight * bound, parts
+        return error + s.contrast_weight * parts["nce"] - s.bound_weight * bound, parts
 
     prelude = Prelude(
         loss=likelihood,
         paths=("mi_*/mean_*", "mi_*/log_variance_*"),
-        learning_rate=model.mi_learning_rate,
-        weight_decay=model.mi_weight_decay,
-        clip_norm=model.mi_clip_norm,
-        share=model.mi_share,
+        learning_rate=s.mi_learning_rate,
+        weight_decay=s.mi_weight_decay,
+        clip_norm=s.mi_clip_norm,
+        share=s.mi_share,
     )
     return Objective(loss, task, memory, remember, prelude)
 
 
-def _check_numbers(model: Config) -> None:
-    for key in ("contrast_weight", "bound_weight", "mi_learning_rate", "mi_weight_decay", "mi_clip_norm"):
-        if model[key] < 0:
-            raise ConfigError(f"model.{key}={model[key]} must not be negative.")
-    if not 0 <= model.mi_share <= 1:
-        raise ConfigError(f"model.mi_share={model.mi_share} must be between 0 and 1.")
+#: Running an encoder on padding costs more than compiling for more padded lengths.
+DATA = {"buckets": 4}
+#: For trying things out: small widths.
+TINY = {
+    "encoder": TINY_ENCODER,
+    "audio_hidden": 4,
+    "vision_hidden": 4,
+    "audio_out": 8,
+    "vision_out": 8,
+    "fusion_hidden": 8,
+}
+MODEL = Declaration(Settings, PRESETS, build, objective, DATA, TINY, frozen)

@@ -23,43 +23,84 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
-from msa_jax.errors import ConfigError
+from msa_jax.fields import Count, Rate
 from msa_jax.models import objectives
+from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import n_outputs, read_inputs, read_settings, scores
+from msa_jax.models.settings import BaseSettings, n_outputs, read_inputs, require_heads, scores
 from msa_jax.nn.conv import MaskedConv1D
-from msa_jax.nn.crossmodal import CrossModalEncoder, last_step
+from msa_jax.nn.crossmodal import CrossModalEncoder
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.initializers import Dense
+from msa_jax.nn.pooling import last_step
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The model block of a configuration; `configs/models/mult.py` explains every key."""
+class Settings(BaseSettings):
+    """The model block; the defaults are the MMSA toolkit's numbers for CMU-MOSI."""
 
-    fg: str
-    qkv: str
-    attend_over: str
-    compat: bool
-    d_model: int
-    heads: int
-    n_layers: int
-    text_kernel: int
-    audio_kernel: int
-    vision_kernel: int
-    causal_mask: bool
-    text_attention_dropout: float
-    audio_attention_dropout: float
-    vision_attention_dropout: float
-    relu_dropout: float
-    residual_dropout: float
-    embed_dropout: float
-    output_dropout: float
-    text_dropout: float
+    d_model: Count = 50  # d: of the cross-modal stacks; the memories have 2d
+    heads: Count = 10
+    n_layers: Count = 4  # of a cross-modal stack; the memories have at least 3
+    text_kernel: Count = 5  # of the convolution to width d, in steps
+    audio_kernel: Count = 5
+    vision_kernel: Count = 5
+    causal_mask: bool = True  # a query sees keys up to its own place plus the difference in length
+    # On attention weights, by the modality that is read; the memories use the first.
+    text_attention_dropout: Rate = 0.3
+    audio_attention_dropout: Rate = 0.2
+    vision_attention_dropout: Rate = 0.0
+    relu_dropout: Rate = 0.0
+    residual_dropout: Rate = 0.0
+    embed_dropout: Rate = 0.2
+    output_dropout: Rate = 0.5
+    text_dropout: Rate = 0.5  # on the text features themselves
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_heads(self, "heads", self.d_model, "d_model")
+
+
+def _train(batch_size: int, learning_rate: float, patience: int) -> dict:
+    """8 batches per update, clipped by value; ``patience`` is that of the schedule."""
+    schedule = {"schedule": "plateau", "plateau_factor": 0.1, "plateau_patience": patience}
+    return peer_train(batch_size, learning_rate, accumulate=8, clip_value=0.6, **schedule)
+
+
+#: Settings of the MMSA toolkit (tuned there per data set).
+PRESETS = {
+    "mosi": Preset(Settings(), _train(16, 2e-3, 5)),
+    "mosei": Preset(
+        Settings(
+            d_model=30,
+            heads=6,
+            audio_kernel=1,
+            vision_kernel=3,
+            text_attention_dropout=0.4,
+            audio_attention_dropout=0.0,
+            embed_dropout=0.0,
+            text_dropout=0.3,
+        ),
+        _train(4, 5e-4, 20),
+    ),
+    "sims": Preset(
+        Settings(
+            n_layers=2,
+            audio_kernel=1,
+            vision_kernel=1,
+            text_attention_dropout=0.2,
+            audio_attention_dropout=0.1,
+            residual_dropout=0.2,
+            embed_dropout=0.1,
+            output_dropout=0.1,
+            text_dropout=0.3,
+        ),
+        _train(16, 2e-3, 10),
+    ),
+}
 
 
 class Convolution(nn.Module):
@@ -116,9 +157,8 @@ class Mult(nn.Module):
             memory = self._encoder("text", max(s.n_layers, 3), f"{m}_memory")
             # The public code computes every step and reads one; compat also keeps its count of operations.
             encoded = memory(both, mask, train=train, last_only=not s.compat)
-            has_steps = mask.any(axis=1)[:, None]
-            last = last_step(encoded, mask) if s.compat else encoded
-            features[m] = jnp.where(has_steps, last[:, 0], 0)
+            last = last_step(encoded, mask) if s.compat else encoded[:, 0]
+            features[m] = jnp.where(mask.any(axis=1)[:, None], last, 0)
         fusion = jnp.concatenate([features[m] for m in MODALITIES], axis=-1)
         return Outputs({"M": scores(self._head(fusion, train))}, {**features, "fusion": fusion})
 
@@ -151,16 +191,17 @@ class Mult(nn.Module):
         return Dense(self.n_outputs, name="output")(hidden)
 
 
-def build(model: Config, spec: DatasetSpec) -> Mult:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> Mult:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    s = read_settings(Settings, model)
-    if s.d_model % s.heads:
-        raise ConfigError(f"model.d_model={s.d_model} must be a multiple of model.heads={s.heads}.")
-    return Mult(s, split_columns(model.fg, spec), n_outputs(model))
+    return Mult(s, split_columns(s.fg, spec), n_outputs(s))
 
 
-objective = objectives.task_loss
+#: Every step is read.
+DATA = {"buckets": 4}
+#: For trying things out: small widths.
+TINY = {"d_model": 8, "heads": 2, "n_layers": 1}
+MODEL = Declaration(Settings, PRESETS, build, objectives.task_loss, DATA, TINY)

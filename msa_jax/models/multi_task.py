@@ -9,9 +9,8 @@ import dataclasses
 import flax.linen as nn
 import jax
 
-from msa_jax.config import Config
 from msa_jax.data.spec import UNIMODAL_TASKS, DatasetSpec
-from msa_jax.errors import ConfigError
+from msa_jax.fields import Count, Factor, Rate
 from msa_jax.models import objectives
 from msa_jax.models.lf_dnn import UnimodalSettings
 from msa_jax.models.settings import scores
@@ -19,15 +18,26 @@ from msa_jax.nn.subnets import PostFusion
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadSettings(UnimodalSettings):
-    """Widths and dropout rates of the three heads, keys of the model block."""
+class TaskWeights:
+    """Factors of the tasks' losses: the clip's score, and text, audio and vision alone."""
 
-    post_text_dim: int
-    post_audio_dim: int
-    post_vision_dim: int
-    post_text_dropout: float
-    post_audio_dropout: float
-    post_vision_dropout: float
+    M: Factor = 1.0
+    T: Factor = 1.0
+    A: Factor = 1.0
+    V: Factor = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadSettings(UnimodalSettings):
+    """What the multi-task forms add to the keys of the unimodal networks."""
+
+    post_text_dim: Count = 16  # of the layers of each modality's head
+    post_audio_dim: Count = 4
+    post_vision_dim: Count = 32
+    post_text_dropout: Rate = 0.5  # before them
+    post_audio_dropout: Rate = 0.5
+    post_vision_dropout: Rate = 0.5
+    weights: TaskWeights = TaskWeights()
 
 
 class UnimodalHeads(nn.Module):
@@ -56,15 +66,11 @@ class UnimodalHeads(nn.Module):
         }
 
 
-def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
+def objective(s: HeadSettings, spec: DatasetSpec) -> objectives.Objective:
     """The weighted sum of the four tasks' losses; the weights are ``model.weights``.
 
     Raises:
-      ConfigError: for weights below 0, or if the data has no label per modality.
+      ConfigError: if the data has no label per modality.
     """
-    objectives.require_unimodal_labels(model, spec)
-    weights = {task: float(model.weights[task]) for task in ("M", "T", "A", "V")}
-    low = [f"{task} {weight}" for task, weight in weights.items() if weight < 0]
-    if low:
-        raise ConfigError(f"model.weights must not be negative (now {', '.join(low)}).")
-    return objectives.summed(model, weights)
+    objectives.require_unimodal_labels(s, spec)
+    return objectives.summed(s, dataclasses.asdict(s.weights))

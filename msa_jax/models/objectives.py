@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.models.outputs import Outputs
+from msa_jax.models.settings import BaseSettings
 
 #: (outputs, batch, memory) -> (loss, its unweighted parts by name), all scalars
 Loss = Callable[[Outputs, Batch, Any], tuple[jax.Array, dict[str, jax.Array]]]
@@ -94,11 +94,11 @@ def cross_entropy(logits: jax.Array, batch: Batch, task: str = "M") -> jax.Array
     return clip_mean(-jnp.sum(wanted * jax.nn.log_softmax(logits), axis=1), batch.weight)
 
 
-def summed(model: Config, weights: Mapping[str, float]) -> Objective:
+def summed(model: BaseSettings, weights: Mapping[str, float]) -> Objective:
     """The weighted sum of each task's loss: absolute error for regression, else cross-entropy.
 
     Args:
-      model: the model block; its ``task`` decides.
+      model: its ``task`` decides.
       weights: factor per task (M, T, A, V).
     """
     error = absolute_error if model.task == "regression" else cross_entropy
@@ -111,13 +111,13 @@ def summed(model: Config, weights: Mapping[str, float]) -> Objective:
     return Objective(loss)
 
 
-def task_loss(model: Config, spec: DatasetSpec) -> Objective:
+def task_loss(model: BaseSettings, spec: DatasetSpec) -> Objective:
     """The objective of a model with one task: mean absolute error; for classification cross-entropy."""
     del spec
     return summed(model, {"M": 1.0})
 
 
-def require_unimodal_labels(model: Config, spec: DatasetSpec) -> None:
+def require_unimodal_labels(model: BaseSettings, spec: DatasetSpec) -> None:
     """Raises ConfigError if the data has no T, A and V labels, which ``model`` trains on."""
     missing = [t for t in ("T", "A", "V") if t not in spec.tasks]
     if missing:

@@ -18,13 +18,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, UNIMODAL_TASKS, DatasetSpec
+from msa_jax.fields import Count, Rate
 from msa_jax.models import label_generation
+from msa_jax.models.declare import Declaration, Preset, encoder_groups, peer_train
+from msa_jax.models.label_generation import HeadSettings
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import read_settings
-from msa_jax.models.text import TextSource, TextStates, text_source
+from msa_jax.models.text import CHINESE, TINY_ENCODER, TextSource, TextStates, text_source
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.initializers import Dense
@@ -32,33 +33,44 @@ from msa_jax.nn.recurrent import LSTM
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadSettings:
-    """Widths and dropout rates of the four heads, keys of the model block."""
-
-    post_fusion_dim: int
-    post_text_dim: int
-    post_audio_dim: int
-    post_vision_dim: int
-    post_fusion_dropout: float
-    post_text_dropout: float
-    post_audio_dropout: float
-    post_vision_dropout: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Settings(HeadSettings):
-    """The model block of a configuration; `configs/models/self_mm.py` explains every key."""
+    """The model block."""
 
-    fg: str
-    qkv: str
-    attend_over: str
-    compat: bool
-    audio_hidden: int
-    vision_hidden: int
-    audio_out: int
-    vision_out: int
-    audio_dropout: float
-    vision_dropout: float
+    audio_hidden: Count = 16  # of the LSTM
+    vision_hidden: Count = 32
+    audio_out: Count = 16  # of the layer after it
+    vision_out: Count = 32
+    audio_dropout: Rate = 0.0  # on the LSTM's final state
+    vision_dropout: Rate = 0.0
+
+
+def _train(batch_size: int, rest: float, decay: float, vision_rate: float) -> dict:
+    """4 batches per update; rates and decays of the encoder, audio, vision and the rest."""
+    groups = encoder_groups(5e-5, 1e-3) | {
+        "audio": {"paths": "audio/*", "learning_rate": 5e-3, "weight_decay": decay},
+        "vision": {"paths": "vision/*", "learning_rate": vision_rate, "weight_decay": decay},
+    }
+    return peer_train(batch_size, 1e-3, rest, accumulate=4, groups=groups)
+
+
+#: Settings of the MMSA toolkit (tuned there per data set). Its H is the largest label of each set.
+PRESETS = {
+    "mosi": Preset(
+        Settings(post_text_dropout=0.1, post_audio_dropout=0.1),
+        _train(16, rest=1e-3, decay=1e-3, vision_rate=5e-3),
+    ),
+    "mosei": Preset(Settings(post_fusion_dropout=0.1), _train(32, rest=1e-2, decay=0.0, vision_rate=1e-4)),
+    "sims": Preset(
+        Settings(
+            encoder=CHINESE,
+            vision_hidden=64,
+            post_text_dim=64,
+            post_text_dropout=0.1,
+            post_audio_dropout=0.1,
+        ),
+        _train(32, rest=1e-3, decay=1e-2, vision_rate=5e-3),
+    ),
+}
 
 
 class FinalState(nn.Module):
@@ -158,13 +170,27 @@ class SelfMm(nn.Module):
         return subnet(name=m)(batch.values[m], batch.mask[m], train)[0][:, 0]
 
 
-def build(model: Config, spec: DatasetSpec) -> SelfMm:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> SelfMm:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    return SelfMm(read_settings(Settings, model), text_source(model, spec), split_columns(model.fg, spec))
+    return SelfMm(s, text_source(s, spec), split_columns(s.fg, spec))
 
 
-objective = label_generation.objective
+#: Running an encoder on padding costs more than compiling for more padded lengths.
+DATA = {"buckets": 4}
+#: For trying things out: small widths.
+TINY = {
+    "encoder": TINY_ENCODER,
+    "audio_hidden": 4,
+    "vision_hidden": 4,
+    "audio_out": 4,
+    "vision_out": 4,
+    "post_fusion_dim": 8,
+    "post_text_dim": 6,
+    "post_audio_dim": 6,
+    "post_vision_dim": 6,
+}
+MODEL = Declaration(Settings, PRESETS, build, label_generation.objective, DATA, TINY)

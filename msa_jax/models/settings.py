@@ -1,49 +1,48 @@
-"""From the model block of a configuration to a model's settings, and what all baselines read alike."""
+"""What the settings of all models have in common, and what baselines read alike."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from msa_jax.config import Config, require_choice
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES
 from msa_jax.errors import ConfigError
-from msa_jax.nn.fine_grained import ATTEND_OVER_CHOICES, FG_CHOICES, QKV_CHOICES
+from msa_jax.fields import CountOrZero
+from msa_jax.nn.fine_grained import AttendOver, Fg, Qkv
 
-S = TypeVar("S")
-
-TASKS = ("regression", "classification")
-_CHOICES = {"task": TASKS, "fg": FG_CHOICES, "qkv": QKV_CHOICES, "attend_over": ATTEND_OVER_CHOICES}
-
-
-def read_settings(kind: type[S], model: Config, choices: Mapping[str, tuple[str, ...]] | None = None) -> S:
-    """Checks the model block and fills the dataclass ``kind``, whose fields are keys of the block.
-
-    Whole numbers must be at least 1, rates of dropout (keys that end in "dropout") in [0, 1), words
-    one of ``choices``.
-
-    Raises:
-      ConfigError: for a value that is none of that.
-    """
-    values: dict[str, Any] = {f.name: model[f.name] for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    known = {**_CHOICES, **(choices or {})}
-    for key, value in values.items():
-        name = f"model.{key}"
-        if key in known:
-            require_choice(name, value, known[key])
-        elif key.endswith("dropout"):
-            if not 0 <= value < 1:
-                raise ConfigError(f"{name}={value} must be at least 0 and below 1.")
-        elif type(value) is int and value < 1:
-            raise ConfigError(f"{name}={value} must be at least 1.")
-    return kind(**values)
+#: Classes of a data set that names no others: negative, neutral, positive.
+CLASSES = 3
 
 
-def n_outputs(model: Config) -> int:
-    """Width of the prediction: 1 score, or a logit per class (3, or what a block says in `n_classes`)."""
-    return 1 if model.task == "regression" else model.get("n_classes", 3)
+@dataclasses.dataclass(frozen=True)
+class BaseSettings:
+    """The keys that every model block has."""
+
+    name: str = ""  # the model's name, which its registry line gives
+    task: Literal["regression", "classification"] = "regression"
+    # none | both | audio | vision: modalities split into column groups (Zheng et al. 2024, Table 8)
+    fg: Fg = "none"
+    qkv: Qkv = "shared"  # shared (parameter counts of Zheng et al.) | per_group (their equations)
+    attend_over: AttendOver = "time"  # time (their eq. 7) | groups
+    compat: bool = False  # true: the public code's arithmetic, quirks included (see the model's file)
+    classes: CountOrZero = 0  # of task=classification; 0: as many as the data has
+
+    def __post_init__(self) -> None:
+        if self.classes == 1:
+            raise ConfigError("model.classes=1 leaves nothing to tell apart; set 2 or more, or 0.")
+
+
+def n_outputs(model: BaseSettings) -> int:
+    """Width of the prediction: 1 score, or a logit per class."""
+    return 1 if model.task == "regression" else model.classes or CLASSES
+
+
+def require_heads(model: BaseSettings, key: str, width: int, named: str = "") -> None:
+    """Raises ConfigError unless the heads that ``key`` counts divide the width, a key itself if ``named``."""
+    if width % getattr(model, key):
+        what = f"model.{named}={width}" if named else f"the width {width} it works on"
+        raise ConfigError(f"model.{key}={getattr(model, key)} does not divide {what}.")
 
 
 def scores(y: jnp.ndarray) -> jnp.ndarray:

@@ -27,15 +27,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
-from msa_jax.errors import ConfigError
+from msa_jax.fields import Count, Rate
 from msa_jax.models import label_generation
+from msa_jax.models.declare import Declaration, Preset, encoder_groups, peer_train
+from msa_jax.models.label_generation import HeadSettings
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.self_mm import Heads, HeadSettings
-from msa_jax.models.settings import read_inputs, read_settings
-from msa_jax.models.text import TextSource, TextStates, text_source
+from msa_jax.models.self_mm import Heads
+from msa_jax.models.settings import read_inputs, require_heads
+from msa_jax.models.text import CHINESE, TINY_ENCODER, TextSource, TextStates, text_source
 from msa_jax.nn.conv import MaskedConv1D
 from msa_jax.nn.crossmodal import CrossModalEncoder
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
@@ -51,25 +52,81 @@ Sequence = tuple[jax.Array, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Settings(HeadSettings):
-    """The model block of a configuration; `configs/models/tetfn.py` explains every key."""
+    """The model block."""
 
-    fg: str
-    qkv: str
-    attend_over: str
-    compat: bool
-    d_model: int
-    heads: int
-    audio_hidden: int
-    vision_hidden: int
-    text_kernel: int
-    audio_kernel: int
-    vision_kernel: int
-    text_attention_dropout: float
-    audio_attention_dropout: float
-    vision_attention_dropout: float
-    relu_dropout: float
-    residual_dropout: float
-    embed_dropout: float
+    d_model: Count = 50  # d: of the cross-modal stacks; the memories have 2d
+    heads: Count = 5
+    audio_hidden: Count = 16  # of the LSTM
+    vision_hidden: Count = 64
+    text_kernel: Count = 1  # of the convolution to width d, in steps
+    audio_kernel: Count = 1
+    vision_kernel: Count = 3  # under compat the audio's is used
+    # On attention weights, by the modality that is read; where that is by way of the text, and in the
+    # memories, the first.
+    text_attention_dropout: Rate = 0.1
+    audio_attention_dropout: Rate = 0.0
+    vision_attention_dropout: Rate = 0.1
+    relu_dropout: Rate = 0.0
+    residual_dropout: Rate = 0.1
+    embed_dropout: Rate = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_heads(self, "heads", self.d_model, "d_model")
+
+
+def _train(
+    batch_size: int, audio: tuple[float, float], vision: tuple[float, float], rest: tuple[float, float]
+) -> dict:
+    """4 batches per update; the encoder's rate and decay are the same everywhere, the others' are given."""
+    groups = encoder_groups(3e-5, 1e-3)
+    for m, (rate, decay) in {"audio": audio, "vision": vision}.items():
+        groups[m] = {"paths": f"{m}/*", "learning_rate": rate, "weight_decay": decay}
+    return peer_train(batch_size, *rest, accumulate=4, groups=groups)
+
+
+#: Settings of the MMSA toolkit (tuned there per data set).
+PRESETS = {
+    "mosi": Preset(
+        Settings(post_fusion_dim=64, post_audio_dim=32, post_vision_dim=16),
+        _train(64, audio=(5e-4, 0.01), vision=(3e-4, 0.0), rest=(3e-4, 0.01)),
+    ),
+    "mosei": Preset(
+        Settings(
+            audio_hidden=32,
+            vision_hidden=32,
+            vision_kernel=1,
+            relu_dropout=0.1,
+            residual_dropout=0.0,
+            embed_dropout=0.1,
+            post_fusion_dim=64,
+            post_text_dim=64,
+            post_audio_dim=32,
+            post_vision_dim=16,
+            post_text_dropout=0.1,
+            post_vision_dropout=0.1,
+        ),
+        _train(32, audio=(1e-3, 0.0), vision=(5e-3, 0.001), rest=(1e-4, 0.01)),
+    ),
+    "sims": Preset(
+        Settings(
+            encoder=CHINESE,
+            text_kernel=3,
+            audio_kernel=5,
+            vision_kernel=1,
+            text_attention_dropout=0.0,
+            audio_attention_dropout=0.1,
+            vision_attention_dropout=0.0,
+            relu_dropout=0.1,
+            residual_dropout=0.0,
+            post_fusion_dim=64,
+            post_text_dim=64,
+            post_fusion_dropout=0.1,
+            label_bound=3.0,  # the toolkit's number, although the set's own labels end at 1
+        ),
+        _train(64, audio=(3e-3, 0.0), vision=(5e-4, 0.01), rest=(3e-3, 0.001)),
+    ),
+}
 
 
 class RecurrentConvolution(nn.Module):
@@ -214,16 +271,28 @@ def _others(m: str) -> list[str]:
     return [other for other in MODALITIES if other != m]
 
 
-def build(model: Config, spec: DatasetSpec) -> Tetfn:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> Tetfn:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    s = read_settings(Settings, model)
-    if s.d_model % s.heads:
-        raise ConfigError(f"model.d_model={s.d_model} must be a multiple of model.heads={s.heads}.")
-    return Tetfn(s, text_source(model, spec), split_columns(model.fg, spec))
+    return Tetfn(s, text_source(s, spec), split_columns(s.fg, spec))
 
 
-objective = label_generation.objective
+#: Audio and vision are averaged down to the text's steps; running an encoder on padding costs more than
+#: compiling for more padded lengths.
+DATA = {"reduce": "align", "buckets": 4}
+#: For trying things out: small widths.
+TINY = {
+    "encoder": TINY_ENCODER,
+    "d_model": 8,
+    "heads": 2,
+    "audio_hidden": 4,
+    "vision_hidden": 4,
+    "post_fusion_dim": 8,
+    "post_text_dim": 6,
+    "post_audio_dim": 6,
+    "post_vision_dim": 6,
+}
+MODEL = Declaration(Settings, PRESETS, build, label_generation.objective, DATA, TINY)

@@ -5,19 +5,53 @@ set's text features; "finetune" runs the encoder on its token ids, so that the e
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config, require_choice
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
+from msa_jax.models.settings import BaseSettings
 from msa_jax.nn.bert import Bert, BertSettings
 
-TEXT_ENCODERS = ("frozen", "finetune")
+
+@dataclasses.dataclass(frozen=True)
+class EncoderSettings(BertSettings):
+    """The block ``model.encoder``: sizes and rates, and where the weights are."""
+
+    # A local folder in the layout of Hugging Face (config.json, model.safetensors, vocab.txt), whose
+    # sizes replace those here; "random": no folder, untrained weights.
+    folder: str = ""
+
+    def sizes(self) -> BertSettings:
+        """What the encoder itself needs to know."""
+        return BertSettings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(BertSettings)})
+
+
+#: The sizes of bert-base-chinese, for CH-SIMS.
+CHINESE = EncoderSettings(vocab=21128)
+#: An encoder for trying things out, without a folder.
+TINY_ENCODER = {
+    "folder": "random",
+    "width": 8,
+    "n_layers": 1,
+    "heads": 2,
+    "intermediate": 8,
+    "vocab": 64,
+    "positions": 64,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSettings(BaseSettings):
+    """The keys of a model that can train its text encoder along."""
+
+    # finetune | frozen (the data set's stored text features, the only ones of generated clips)
+    text_encoder: Literal["finetune", "frozen"] = "finetune"
+    encoder: EncoderSettings = EncoderSettings()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,33 +67,21 @@ class TextSource:
     width: int
 
 
-def text_source(model: Config, spec: DatasetSpec) -> TextSource:
-    """Reads ``model.text_encoder`` and the block ``model.encoder``.
+def text_source(model: TextSettings, spec: DatasetSpec) -> TextSource:
+    """What ``model.text_encoder`` asks for.
 
     Raises:
-      ConfigError: for sizes that no encoder can have.
+      ConfigError: if the data's texts are longer than the encoder can read.
     """
-    require_choice("model.text_encoder", model.text_encoder, TEXT_ENCODERS)
     if model.text_encoder == "frozen":
         return TextSource(None, spec.modalities["text"].width)
-    block = model.encoder
-    values = {field.name: block[field.name] for field in dataclasses.fields(BertSettings)}
-    for key, value in values.items():
-        if type(value) is int and value < 1:
-            raise ConfigError(f"model.encoder.{key}={value} must be at least 1.")
-        if key.endswith("dropout") and not 0 <= value < 1:
-            raise ConfigError(f"model.encoder.{key}={value} must be at least 0 and below 1.")
-    if block.width % block.heads:
-        raise ConfigError(
-            f"model.encoder.heads={block.heads} does not divide model.encoder.width={block.width}."
-        )
     steps = spec.modalities["text"].length
-    if steps > block.positions:
+    if steps > model.encoder.positions:
         raise ConfigError(
-            f"{spec.name} has texts of {steps} tokens, but the encoder reads {block.positions} at most; cut "
-            "them, or take an encoder with more positions."
+            f"{spec.name} has texts of {steps} tokens, but the encoder reads at most "
+            f"{model.encoder.positions}; cut them, or take an encoder with more positions."
         )
-    return TextSource(BertSettings(**values), block.width)
+    return TextSource(model.encoder.sizes(), model.encoder.width)
 
 
 class TextStates(nn.Module):

@@ -15,12 +15,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.models import lf_dnn, objectives
+from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import n_outputs, read_settings
+from msa_jax.models.settings import BaseSettings, n_outputs
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, split_columns
 from msa_jax.nn.initializers import Dense, fan_in_uniform, symmetric_uniform
@@ -31,7 +31,36 @@ ORDER = ("audio", "vision", "text")
 
 @dataclasses.dataclass(frozen=True)
 class Settings(lf_dnn.Settings):
-    """The model block of a configuration; `configs/models/tfn.py` explains every key."""
+    """The model block: LF-DNN's keys.
+
+    text_out and post_fusion_dim set the size of the tensor's layer; post_dropout is on the tensor's elements.
+    """
+
+
+#: Settings of the MMSA toolkit (tuned there per data set), with batch size and learning rate.
+PRESETS = {
+    "mosi": Preset(
+        Settings(
+            audio_hidden=32,
+            text_out=32,
+            post_fusion_dim=64,
+            audio_dropout=0.3,
+            vision_dropout=0.3,
+            post_dropout=0.5,
+        ),
+        peer_train(32, 1e-3),
+    ),
+    "mosei": Preset(
+        Settings(text_out=128, post_fusion_dim=16, audio_dropout=0.4, vision_dropout=0.4, post_dropout=0.4),
+        peer_train(128, 5e-3),
+    ),
+    "sims": Preset(
+        Settings(
+            audio_hidden=32, post_fusion_dim=32, audio_dropout=0.4, vision_dropout=0.4, post_dropout=0.4
+        ),
+        peer_train(32, 5e-4),
+    ),
+}
 
 
 def with_one(x: jax.Array) -> jax.Array:
@@ -135,19 +164,18 @@ class Tfn(nn.Module):
         return Outputs(predictions, {**features, "tensor": tensor_of(features), "fusion": fusion})
 
 
-def score_range(model: Config, spec: DatasetSpec) -> tuple[float, float]:
+def score_range(model: BaseSettings, spec: DatasetSpec) -> tuple[float, float]:
     """The range that scores are squeezed into."""
     return (-3.0, 3.0) if model.compat else (float(spec.label_range[0]), float(spec.label_range[1]))
 
 
-def build(model: Config, spec: DatasetSpec) -> Tfn:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> Tfn:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    settings, columns = read_settings(Settings, model), split_columns(model.fg, spec)
-    return Tfn(settings, columns, n_outputs(model), score_range(model, spec))
+    return Tfn(s, split_columns(s.fg, spec), n_outputs(s), score_range(s, spec))
 
 
-objective = objectives.task_loss
+MODEL = Declaration(Settings, PRESETS, build, objectives.task_loss, lf_dnn.DATA, lf_dnn.TINY)

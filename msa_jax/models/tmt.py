@@ -25,13 +25,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.config import Config
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
+from msa_jax.fields import Count, CountOrZero, Factor, Rate
 from msa_jax.models import objectives
+from msa_jax.models.declare import Declaration, everywhere, peer_train
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import n_outputs, read_inputs, read_settings, scores
+from msa_jax.models.settings import BaseSettings, n_outputs, read_inputs, scores
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.initializers import Dense
@@ -49,26 +50,47 @@ BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The model block of a configuration; `configs/models/tmt.py` explains every key."""
+class Settings(BaseSettings):
+    """The model block; the defaults are the public code's, which has one set of numbers for all data sets."""
 
-    fg: str
-    qkv: str
-    attend_over: str
-    compat: bool
-    d_model: int
-    heads: int
-    head_width: int
-    n_layers: int
-    hidden: int
-    cross_layers: int
-    cross_hidden: int
-    cross_positions: int
-    head_hidden: int
-    frames: tuple[int, int, int]
-    input_dropout: float
-    embed_dropout: float
-    dropout: float
+    n_classes: CountOrZero = 0  # as classes, which came later; 0: what classes says
+    d_model: Count = 256
+    heads: Count = 8
+    head_width: Count = 64
+    n_layers: Count = 2  # of the transformer over tokens and steps
+    hidden: Count = 512  # inside its feed-forward networks
+    cross_layers: Count = 2  # of each cross transformer
+    cross_hidden: Count = 256
+    cross_positions: Count = 150  # learned positions on either side of it; 6 are in use
+    head_hidden: Count = 128
+    # Steps read of text, audio, vision; later ones are cut off.
+    frames: tuple[Count, Count, Count] = (20, 20, 20)
+    input_dropout: Rate = 0.5  # on the features
+    embed_dropout: Rate = 0.1  # on tokens and steps with their positions
+    dropout: Rate = 0.5  # in the feed-forward networks, and on what attention and they add
+    task_weight: Factor = 10.0
+    orthogonal_weight: Factor = 0.01
+    mmd_weight: Factor = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        needed = max(INVARIANT, TOKENS - INVARIANT)
+        if self.cross_positions < needed:
+            raise ConfigError(f"model.cross_positions={self.cross_positions} must be at least {needed}.")
+        if self.n_classes == 1:
+            raise ConfigError("model.n_classes=1 leaves nothing to tell apart; set 2 or more, or 0.")
+        if self.classes and self.n_classes and self.classes != self.n_classes:
+            raise ConfigError(
+                f"model.n_classes={self.n_classes} contradicts model.classes={self.classes}; "
+                "leave model.n_classes at 0."
+            )
+
+
+#: 200 epochs, 20 of them warm-up from 0, then a cosine to 0. The public script keeps the epoch of the best
+#: test score, so it says nothing on stopping; patience is our choice, ALMT's.
+PRESETS = everywhere(
+    Settings(), peer_train(64, 1e-4, epochs=200, patience=32, schedule="cosine", warmup_epochs=20.0)
+)
 
 
 class CrossTransformer(nn.Module):
@@ -230,33 +252,22 @@ def discrepancy(a: jax.Array, b: jax.Array, weight: jax.Array) -> jax.Array:
     return signed.sum() / jnp.maximum(count / 2, 1) ** 2
 
 
-def build(model: Config, spec: DatasetSpec) -> Tmt:
-    """The module for a model block and a data set.
+def build(s: Settings, spec: DatasetSpec) -> Tmt:
+    """The module for a data set.
 
     Raises:
       ConfigError: for values that are unknown or do not go together.
     """
-    s = read_settings(Settings, model)
-    steps_read(model)
-    needed = TOKENS - INVARIANT
-    if s.cross_positions < max(INVARIANT, needed):
-        raise ConfigError(f"model.cross_positions={s.cross_positions} must be at least {needed}.")
-    return Tmt(s, split_columns(model.fg, spec), n_outputs(model))
+    asked = dataclasses.replace(s, classes=s.classes or s.n_classes)
+    return Tmt(s, split_columns(s.fg, spec), n_outputs(asked))
 
 
-def steps_read(model: Config) -> tuple[int, int, int]:
-    """How many first steps of text, audio and vision are read; later ones need no place in a batch.
-
-    Raises:
-      ConfigError: for frames that are not three whole numbers.
-    """
-    frames = tuple(model.frames)
-    if len(frames) != 3 or not all(type(n) is int and n >= 1 for n in frames):
-        raise ConfigError(f"model.frames={frames} must be three whole numbers of at least 1.")
-    return frames
+def steps_read(s: Settings) -> tuple[int, int, int]:
+    """How many first steps of text, audio and vision are read; later ones need no place in a batch."""
+    return s.frames
 
 
-def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
+def objective(s: Settings, spec: DatasetSpec) -> objectives.Objective:
     """task_weight * task + orthogonal_weight * orthogonal + mmd_weight * mmd.
 
     The task's loss is the squared error, or cross-entropy for classification. "orthogonal" is the mean
@@ -264,7 +275,7 @@ def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
     "mmd" is the mean over the modalities, of their features' means against their specific tokens.
     """
     del spec
-    task_loss = objectives.squared_error if model.task == "regression" else objectives.cross_entropy
+    task_loss = objectives.squared_error if s.task == "regression" else objectives.cross_entropy
 
     def loss(outputs: Outputs, batch: Batch, _memory) -> tuple[jax.Array, dict[str, jax.Array]]:
         features, weight = outputs.features, batch.weight
@@ -279,11 +290,24 @@ def objective(model: Config, spec: DatasetSpec) -> objectives.Objective:
             "orthogonal": jnp.asarray(sum(apart)) / 3,
             "mmd": jnp.asarray(sum(close)) / 3,
         }
-        weights = {
-            "task": model.task_weight,
-            "orthogonal": model.orthogonal_weight,
-            "mmd": model.mmd_weight,
-        }
+        weights = {"task": s.task_weight, "orthogonal": s.orthogonal_weight, "mmd": s.mmd_weight}
         return jnp.asarray(sum(weights[name] * part for name, part in parts.items())), parts
 
     return objectives.Objective(loss)
+
+
+#: Audio and vision are averaged down to the text's steps; four padded lengths, as the cost grows with them.
+DATA = {"reduce": "align", "buckets": 4}
+#: For trying things out: small widths.
+TINY = {
+    "d_model": 8,
+    "heads": 2,
+    "head_width": 4,
+    "n_layers": 1,
+    "hidden": 8,
+    "cross_layers": 1,
+    "cross_hidden": 8,
+    "cross_positions": 6,
+    "head_hidden": 8,
+}
+MODEL = Declaration(Settings, PRESETS, build, objective, DATA, TINY, steps_read=steps_read)

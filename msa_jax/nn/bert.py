@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from msa_jax.errors import ConfigError
+from msa_jax.fields import Count, Positive, Rate
 from msa_jax.nn.attention import attention_weights
 from msa_jax.nn.bits import hashed_normal
 from msa_jax.nn.dropout import Dropout
@@ -25,33 +26,19 @@ PAD = 0
 
 @dataclasses.dataclass(frozen=True)
 class BertSettings:
-    """Sizes and rates of an encoder.
+    """Sizes and rates of an encoder; the defaults are those of bert-base-uncased."""
 
-    Attributes:
-      width: D.
-      n_layers: number of layers.
-      heads: K, a divisor of D.
-      intermediate: width inside the feed-forward networks.
-      vocab: number of token ids.
-      positions: the longest text that it can read, in tokens.
-      types: number of segment ids.
-      dropout: rate on the embeddings and on what every half of a layer adds.
-      attention_dropout: rate on the attention weights.
-      layer_norm_eps: added to variances.
-      remat: compute each layer's activations again in the backward pass, instead of keeping them.
-    """
-
-    width: int
-    n_layers: int
-    heads: int
-    intermediate: int
-    vocab: int
-    positions: int
-    types: int
-    dropout: float
-    attention_dropout: float
-    layer_norm_eps: float = 1e-12
-    remat: bool = False
+    width: Count = 768  # D
+    n_layers: Count = 12
+    heads: Count = 12  # K, a divisor of D
+    intermediate: Count = 3072  # width inside the feed-forward networks
+    vocab: Count = 30522  # number of token ids
+    positions: Count = 512  # the longest text that it can read, in tokens
+    types: Count = 2  # number of segment ids
+    dropout: Rate = 0.1  # on the embeddings and on what every half of a layer adds
+    attention_dropout: Rate = 0.1  # on the attention weights
+    layer_norm_eps: Positive = 1e-12  # added to variances
+    remat: bool = False  # compute each layer again in the backward pass: less memory, more time
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.width % self.heads:

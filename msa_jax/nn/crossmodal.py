@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from msa_jax.nn.bits import hashed_uniform
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import product
+from msa_jax.nn.pooling import last_step
 from msa_jax.nn.prefix_attention import attend
 from msa_jax.nn.transformer import layer_norm
 
@@ -170,7 +171,7 @@ class CrossModalEncoder(nn.Module):
         for layer in range(self.n_layers):
             keys = x if source is None else source
             if last_only and layer == self.n_layers - 1:
-                x, reach = last_step(x, mask), source_lengths[:, None]
+                x, reach = last_step(x, mask)[:, None], source_lengths[:, None]
             x = CrossModalLayer(
                 self.heads,
                 self.attention_dropout,
@@ -179,9 +180,3 @@ class CrossModalEncoder(nn.Module):
                 name=f"layer_{layer}",
             )(x, keys, reach, train)
         return layer_norm("norm")(x)
-
-
-def last_step(x: jax.Array, mask: jax.Array) -> jax.Array:
-    """Each clip's last real step of x [B, T, D] with mask [B, T], as [B, 1, D]; zeros if it has none."""
-    is_last = mask & ~jnp.pad(mask[:, 1:], ((0, 0), (0, 1)))
-    return jnp.sum(jnp.where(is_last[..., None], x, 0), axis=1, keepdims=True)

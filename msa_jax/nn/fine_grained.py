@@ -8,7 +8,9 @@ The article prints W_Q, W_K, W_V per group. Its parameter counts say otherwise: 
 modality, shared by the groups, without bias, and W_O with bias, 3h^2 + nh^2 + h in all.
 """
 
+import typing
 from collections.abc import Callable
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -23,10 +25,10 @@ from msa_jax.nn.initializers import Dense, symmetric_uniform
 #: The columns of each group of a modality that is split.
 Columns = tuple[tuple[int, ...], ...]
 #: Values of ``model.fg``: which modalities are split (Zheng et al. 2024, Table 8).
-FG_CHOICES = ("none", "both", "audio", "vision")
+Fg = Literal["none", "both", "audio", "vision"]
 #: Values of ``model.qkv`` and ``model.attend_over``, see :class:`GroupedHeadAttention`.
-QKV_CHOICES = ("shared", "per_group")
-ATTEND_OVER_CHOICES = ("time", "groups")
+Qkv = Literal["shared", "per_group"]
+AttendOver = Literal["time", "groups"]
 
 
 def split_modalities(fg: str, spec: DatasetSpec) -> tuple[str, ...]:
@@ -37,7 +39,7 @@ def split_modalities(fg: str, spec: DatasetSpec) -> tuple[str, ...]:
     Raises:
       ConfigError: if a modality that ``fg`` names has no groups.
     """
-    require_choice("model.fg", fg, FG_CHOICES)
+    require_choice("model.fg", fg, typing.get_args(Fg))
     if fg == "none":
         return ()
     asked = ("audio", "vision") if fg == "both" else (fg,)

@@ -15,6 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from msa_jax.data.spec import THREE_CLASSES
+
 # Colours that stand for the page's own, which differ between light and dark.
 _INK, _ONE, _TWO = "#010203", "#010204", "#010205"
 _PAGE_COLOURS = {_INK: "currentColor", _ONE: "var(--one)", _TWO: "var(--two)"}
@@ -198,15 +200,30 @@ def embed(fusion: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         return rows, mapper.fit_transform(points)
 
 
-def tsne(axes: Axes, places: np.ndarray, label: np.ndarray, limits: tuple[float, float], name: str) -> None:
-    """The map [P, 2], coloured by the true scores (or classes) [P], called ``name``."""
+def tsne(
+    axes: Axes,
+    places: np.ndarray,
+    label: np.ndarray,
+    limits: tuple[float, float],
+    name: str,
+    classes: tuple[str, ...] = (),
+) -> None:
+    """The map [P, 2], coloured by the true scores [P], called ``name``, or by the numbers of classes."""
+    if classes:
+        limits, name = (0.0, len(classes) - 1.0), "true class"
+    ordered = set(classes) <= set(THREE_CLASSES)  # or scores
+    colours = _SENTIMENT if ordered else matplotlib.colormaps["turbo"]
     norm = Normalize(*limits)
-    points = axes.scatter(*places.T, c=label, cmap=_SENTIMENT, norm=norm, s=14, alpha=0.85, linewidths=0)
+    points = axes.scatter(*places.T, c=label, cmap=colours, norm=norm, s=14, alpha=0.85, linewidths=0)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     figure = axes.get_figure()
     assert figure is not None
     # Solid cells: a gradient would be a picture without a name.
-    bar = figure.colorbar(points, ax=axes, label=name, boundaries=np.linspace(*limits, 22))
+    cells = np.arange(len(classes) + 1) - 0.5 if classes else np.linspace(*limits, 22)
+    bar = figure.colorbar(points, ax=axes, label=name, boundaries=cells)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-    bar.set_ticks(np.linspace(*limits, 5).tolist())
+    if classes:
+        bar.set_ticks(list(range(len(classes))), labels=list(classes))
+    else:
+        bar.set_ticks(np.linspace(*limits, 5).tolist())

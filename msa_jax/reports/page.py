@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from msa_jax import metrics
-from msa_jax.data.spec import UNIMODAL_TASKS, DatasetSpec, format_columns
+from msa_jax.data.spec import THREE_CLASSES, UNIMODAL_TASKS, DatasetSpec, format_columns
 from msa_jax.files import write_whole
 from msa_jax.reports import figures, targets
 from msa_jax.reports.run import Run, read_run
@@ -25,15 +25,20 @@ METRIC_NAMES = {
     "f1_has0": "F1 Has0",
     "acc2_non0": "Acc-2 Non0",
     "f1_non0": "F1 Non0",
-    "acc3": "Acc-3",
-    "acc5": "Acc-5",
-    "acc7": "Acc-7",
+    **{f"acc{n}": f"Acc-{n}" for n in range(3, 10)},
     "mae": "MAE",
     "corr": "Corr",
+    "r2": "R2",
+    "ccc": "CCC",
+    "accuracy": "Accuracy",
+    "f1_weighted": "F1 (weighted)",
+    "f1_macro": "F1 (macro)",
     "f1_3": "F1 (three classes)",
     "acc2_non0_compat": "Acc-2 Non0 as in MMSA 1.0",
     "f1_non0_compat": "F1 Non0 as in MMSA 1.0",
 }
+#: Figures that are no shares.
+_NUMBERS = ("mae", "corr", "r2", "ccc")
 #: The model's predictions, in the order of a table; others follow under their own names.
 _HEAD_NAMES = {
     "M": "final prediction",
@@ -81,7 +86,7 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    target = targets.target_for(run.spec.name, run.config["model"].get("task", "regression"))
+    target = targets.target_for(run.spec, run.config["model"])
     mapped = figures.embed(run.fusion)
     return environment.get_template("report.html").render(
         model=run.config["model"].get("name", "model"),
@@ -92,6 +97,7 @@ def render(run: Run) -> str:
         headline=_headline(run),
         score_table=_score_table(run, target),
         target_note=targets.TARGET_NOTE if target else "",
+        left_out="" if run.classifies else metrics.left_out(run.spec.metrics, run.spec.label_range),
         best_reachable=bool(run.result.get("best_reachable")),
         losses=_loss_drawings(run),
         scatter=None if run.classifies else _scatter(run),
@@ -105,10 +111,10 @@ def render(run: Run) -> str:
 
 
 def format_value(metric: str, value: Any) -> str:
-    """A metric for a table: shares as percent, MAE and Corr with three decimals, "–" for none."""
+    """A metric for a table: shares as percent, MAE, Corr and their like with three decimals, "–" for none."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return "\N{EN DASH}"
-    return f"{value:.3f}" if metric in ("mae", "corr") else f"{100 * value:.2f} %"
+    return f"{value:.3f}" if metric in _NUMBERS else f"{100 * value:.2f} %"
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
@@ -124,11 +130,13 @@ def _headline(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-def _headline_keys(run: Run) -> tuple[str, str, str]:
+def _headline_keys(run: Run) -> tuple[str, ...]:
     """Two-class accuracy, MAE and Corr; of classes the accuracies and F1."""
     if run.classifies:
-        return "acc3", "f1_3", "acc2_non0"
-    return metrics.REGRESSION_KEYS[run.spec.metrics][0], "mae", "corr"
+        three = run.class_names == THREE_CLASSES
+        return ("acc3", "f1_3", "acc2_non0") if three else ("accuracy", "f1_weighted", "f1_macro")
+    keys = metrics.regression_keys(run.spec.metrics, run.spec.label_range)
+    return ("mae", "corr", "ccc") if "ccc" in keys else tuple(dict.fromkeys((keys[0], "mae", "corr")))
 
 
 def _score_table(run: Run, target: Mapping[str, float]) -> dict[str, list]:
@@ -138,9 +146,12 @@ def _score_table(run: Run, target: Mapping[str, float]) -> dict[str, list]:
         columns["best reachable, test"] = run.result["best_reachable"]
     if target:
         columns[targets.TARGET_NAME] = target
-    keys = metrics.REGRESSION_KEYS[run.spec.metrics]
+    keys = metrics.regression_keys(run.spec.metrics, run.spec.label_range)
     if run.classifies:
-        keys = (*metrics.CLASSIFICATION_KEYS, "acc2_non0_compat", "f1_non0_compat")
+        keys = metrics.classification_keys(run.class_names)
+    if run.classifies and run.class_names == THREE_CLASSES:  # Acc-3 and its F1 have names of their own
+        keys = tuple(key for key in keys if key not in ("accuracy", "f1_weighted"))
+        keys = (*keys, "acc2_non0_compat", "f1_non0_compat")
     rows = [(METRIC_NAMES[key], [format_value(key, c.get(key)) for c in columns.values()]) for key in keys]
     return {"columns": list(columns), "rows": rows}
 
@@ -160,7 +171,7 @@ def _loss_drawings(run: Run) -> list[Drawing]:
         "train": {term: _series(run, "train", term) for term in terms},
         "valid": {term: _series(run, "valid", f"loss_{term}") for term in terms},
     }
-    key = "acc3" if run.classifies else "mae"
+    key = _headline_keys(run)[0] if run.classifies else "mae"
     name = METRIC_NAMES[key]
     score = {"train": {}, "valid": {name: _series(run, "valid", key)}}
     meaning = (
@@ -220,12 +231,13 @@ def _tsne(run: Run, mapped: tuple[np.ndarray, np.ndarray]) -> Drawing:
         figures.tsne,
         places,
         run.label[rows],
-        (0.0, 2.0) if run.classifies else run.spec.label_range,
-        "true class" if run.classifies else "true score",
+        run.spec.label_range,
+        "true score",
+        run.class_names if run.classifies else (),
     )
     total = len(run.label)
     shown = f"all {total}" if len(rows) == total else f"{len(rows)} of {total}"
-    colour = "their true class, negative to positive" if run.classifies else "their true score"
+    colour = "their true class" if run.classifies else "their true score"
     caption = f"t-SNE of {shown} test clips, coloured by {colour}. Distances between groups mean little."
     return Drawing("Fused features", caption, Markup(svg))
 
@@ -235,10 +247,12 @@ def _confusion(run: Run) -> list[dict[str, Any]]:
     tables = []
     if run.classifies:
         true, predicted = run.label.astype(int), run.predictions["M"].astype(int)
-        matrices, all_names = {3: metrics.confusion(true, predicted, 3)}, {3: metrics.THREE_CLASSES}
+        n = len(run.class_names)
+        matrices, all_names = {n: metrics.confusion(true, predicted, n)}, {n: run.class_names}
     else:
-        matrices = metrics.confusion_matrices(run.spec.metrics, run.predictions["M"], run.label)
-        all_names = metrics.CLASS_NAMES[run.spec.metrics]
+        scale = run.spec.metrics, run.spec.label_range
+        matrices = metrics.confusion_matrices(scale[0], run.predictions["M"], run.label, scale[1])
+        all_names = metrics.score_classes(*scale)
     for n, matrix in matrices.items():
         totals = matrix.sum(axis=1)
         rows = [
@@ -257,7 +271,9 @@ def _heads(run: Run) -> list[tuple[str, list[str]]]:
     keys = _headline_keys(run)
     rows = []
     for name in _ordered(run.predictions):
-        scores = metrics.regression_metrics(run.spec.metrics, run.predictions[name], run.label)
+        scores = metrics.regression_metrics(
+            run.spec.metrics, run.predictions[name], run.label, run.spec.label_range
+        )
         rows.append((_HEAD_NAMES.get(name, name), [format_value(key, scores[key]) for key in keys]))
     return rows
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.data.spec import SPLITS, DatasetSpec
+from msa_jax.data.spec import SPLITS, THREE_CLASSES, DatasetSpec
 from msa_jax.errors import DataError, RunError
 
 
@@ -22,6 +22,7 @@ class Run:
     Attributes:
       config: the configuration, nested.
       spec: the data set.
+      class_names: of the classes that a run on classes predicts, by number.
       history: one row per epoch (metrics.jsonl).
       result: test and validation metrics, best epoch and so on (result.json).
       label: float [N] of the test split.
@@ -33,6 +34,7 @@ class Run:
 
     config: Mapping[str, Any]
     spec: DatasetSpec
+    class_names: tuple[str, ...]
     history: list[dict[str, Any]]
     result: Mapping[str, Any]
     label: np.ndarray
@@ -70,13 +72,24 @@ def read_run(workdir: pathlib.Path) -> Run:
         )
     return Run(
         config=config,
-        spec=_parse(folder / "spec.json", lambda content: DatasetSpec.from_json(content.decode())),
+        spec=_parse(folder / "spec.json", _spec),
+        class_names=_class_names(folder),
         history=_parse(folder / "metrics.jsonl", _history),
         result=result,
         label=label,
         predictions=predictions,
         fusion=fusion,
     )
+
+
+def _spec(content: bytes) -> DatasetSpec:
+    return DatasetSpec.from_json(content.decode())
+
+
+def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
+    """What the model's classes are called; older runs have three classes and do not say."""
+    path = folder / "model_spec.json"
+    return (_parse(path, _spec).class_names if path.exists() else ()) or THREE_CLASSES
 
 
 def _parse(path: pathlib.Path, parser: Any) -> Any:

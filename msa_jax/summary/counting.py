@@ -17,7 +17,7 @@ from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.summary import thop
 from msa_jax.summary.operations import count_macs
-from msa_jax.train import build, optim, pretrained, state, step
+from msa_jax.train import build, checks, optim, pretrained, state, step
 
 
 def summarise_as_thop(config: Config) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def summarise(config: Config) -> dict[str, Any]:
     Raises:
       ConfigError: for settings that cannot work, a group that matches no parameter among them.
     """
-    build.check_train_block(config.train)
+    checks.check_values(config)
     config = pretrained.with_sizes(config, need_folder=False)
     spec = opening.expected_spec(config)
     learner = build.build_learner(config, spec, steps_per_epoch=1, mesh=build.build_mesh(1))

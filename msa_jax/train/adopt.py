@@ -15,9 +15,11 @@ from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import RunError
 from msa_jax.train import build, pretrained
 from msa_jax.train.checkpoint import Progress, best_of
+from msa_jax.train.checks import check
 from msa_jax.train.display import Display
 from msa_jax.train.loop import Loop
-from msa_jax.train.run_folder import RunFolder
+from msa_jax.train.run_folder import CHECKPOINTS, RunFolder
+from msa_jax.train.stopping import StopRequest
 
 
 def adopt(
@@ -34,11 +36,11 @@ def adopt(
       What ``result.json`` holds.
 
     Raises:
-      MsaJaxError: for anything that the user can mend.
+      MsaJaxError: for anything that the user can fix.
     """
     folder = RunFolder(workdir)
     with folder.held():
-        if (folder.path / "checkpoints").exists():
+        if (folder.path / CHECKPOINTS).exists():
             raise RunError(f"{folder.path} holds a run already; choose another --workdir.")
         return _fill(folder, config, read)
 
@@ -46,9 +48,11 @@ def adopt(
 def _fill(folder: RunFolder, config: Config, read: Callable[[Any, DatasetSpec], Any]) -> dict[str, Any]:
     """What :func:`adopt` does once the folder is its own."""
     display = Display(quiet=False)
+    check(config)
     config = pretrained.with_sizes(config, need_folder=False)
     stored = load_dataset(config.data)
     dataset = build.prepare(config, stored)
+    config = build.with_classes(config, dataset.spec)
     setup = build.build(config, dataset)
     learner = setup.programs.learner
     variables = read(learner.model, dataset.spec)
@@ -57,8 +61,7 @@ def _fill(folder: RunFolder, config: Config, read: Callable[[Any, DatasetSpec], 
     folder.claim(config, stored.spec, dataset.spec)
     if pretrained.has_folder(config.model):
         folder.keep_tokenizer(config.model.encoder.folder)
-    loop = Loop(config, dataset, folder, setup, display)
-    try:
+    with Loop(config, dataset, stored.spec, folder, setup, display, StopRequest()) as loop:
         loop.state = loop.state.replace(
             params=place(variables["params"]), batch_stats=place(variables.get("batch_stats", {}))
         )
@@ -70,6 +73,5 @@ def _fill(folder: RunFolder, config: Config, read: Callable[[Any, DatasetSpec], 
         loop.progress.history.append({**row, "seconds": 0.0})
         folder.write_history(loop.progress.history)
         loop.checkpoints.save(loop.state, loop.best, loop.progress)
+        loop.keep_best()
         return loop.finish()
-    finally:
-        loop.close()

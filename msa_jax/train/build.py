@@ -71,7 +71,24 @@ def prepare(config: Config, dataset: Dataset) -> Dataset:
       DataError: if the labels cannot be classified.
     """
     dataset = preprocess_of(config, dataset.spec).prepare(dataset)
-    return as_classes(dataset) if config.model.task == "classification" else dataset
+    if config.model.task == "classification":
+        return as_classes(dataset, config.model.classes)
+    return dataset
+
+
+def with_classes(config: Config, spec: DatasetSpec) -> Config:
+    """The configuration with the number of classes that the data set has.
+
+    Args:
+      config: of a run.
+      spec: of its data set, see :func:`prepare`.
+    """
+    if config.model.task != "classification":
+        return config
+    chosen = config.copy_and_resolve_references()
+    with chosen.unlocked():
+        chosen.model.classes = len(spec.class_names)
+    return chosen
 
 
 def preprocess_of(config: Config, spec: DatasetSpec, model: Config | None = None) -> Preprocess:
@@ -98,40 +115,26 @@ def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh:
     )
 
 
-def check_train_block(train: Config) -> None:
-    """Raises ConfigError for numbers that no training can use."""
-    require_choice("train.precision", train.precision, tuple(PRECISIONS))
-    for key in ("epochs", "batch_size", "eval_batch_size", "accumulate"):
-        if train[key] < 1:
-            raise ConfigError(f"train.{key}={train[key]} must be at least 1.")
-    not_negative = ("learning_rate", "weight_decay", "clip_norm", "clip_value", "warmup_epochs", "patience")
-    for key in (*not_negative, "devices", "checkpoint_steps", "chunk_steps"):
-        if train[key] < 0:
-            raise ConfigError(f"train.{key}={train[key]} must not be negative.")
-
-
 def metric_keys(config: Config, spec: DatasetSpec) -> tuple[str, ...]:
     """The metrics of a run, in the order of a table."""
     if config.model.task == "classification":
-        return metrics.CLASSIFICATION_KEYS
-    return metrics.REGRESSION_KEYS[spec.metrics]
+        return metrics.classification_keys(spec.class_names)
+    return metrics.regression_keys(spec.metrics, spec.label_range)
 
 
 def build(config: Config, dataset: Dataset) -> Setup:
     """Everything from model to loader; nothing has been computed on clips yet.
 
     Args:
-      config: the whole configuration.
+      config: the whole configuration, see :func:`msa_jax.train.checks.check`.
       dataset: see :func:`prepare`.
 
     Raises:
       ConfigError: for settings that cannot work.
     """
-    check_train_block(config.train)
     require_choice("train.monitor", config.train.monitor, ("loss", *metric_keys(config, dataset.spec)))
     mesh = build_mesh(config.train.devices)
     data, train = config.data, config.train
-    require_choice("data.resident", data.resident, ("auto", "always", "never"))
     resident = fits_on_device(dataset, data.resident, data.resident_gib)
     preprocess = preprocess_of(config, dataset.spec)
     read = models.steps_read(config.model)

@@ -1,12 +1,17 @@
-"""Checkpoints: one Orbax step holds the state, the best model so far, and where the loop stands."""
+"""Checkpoints: each holds the training state, the best model so far, and where the loop stands.
+
+They are numbered in the order of saving, not by the step of training: an epoch's end may be saved at the step
+of a save inside it, and what is on disk must not go before its successor stands. Runs of earlier
+versions, whose checkpoints have the numbers of their steps, are read alike.
+"""
 
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -26,7 +31,7 @@ class Progress:
 
     Attributes:
       epoch: the epoch under way, from 0.
-      chunk: the next chunk of that epoch.
+      batch: the next batch of that epoch, counted from 0; a prelude's batches count too.
       sums: of the epoch so far: weighted training scalars.
       history: one row per finished epoch, the rows of metrics.jsonl.
       best_score: best validation score so far, None before the first epoch ends.
@@ -38,7 +43,7 @@ class Progress:
     """
 
     epoch: int = 0
-    chunk: int = 0
+    batch: int = 0
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     best_score: float | None = None
@@ -66,108 +71,126 @@ def with_best(state: TrainState, best: Best) -> TrainState:
 class Checkpoints:
     """The ``checkpoints/`` folder of a run.
 
-    Saving is asynchronous. Each step carries a digest of its arrays, so that a damaged one is
-    noticed when it is read; it is then moved aside (never deleted) and the step before is used.
+    Saving is asynchronous, and the checkpoints before go only once the new one is whole. Each carries a
+    digest of its arrays, so that a damaged one is noticed when it is read; it is then moved aside (never
+    deleted) and the one before is used.
 
     Args:
       folder: made if absent.
-      warn: called with a sentence when a damaged step is passed over.
-      read_only: change nothing in the folder.
+      warn: called with a sentence when a damaged checkpoint is passed over.
+
+    Attributes:
+      step: of training, at the newest checkpoint; None if there is none.
     """
 
-    def __init__(self, folder: pathlib.Path, warn: Callable[[str], None], read_only: bool = False):
-        self.folder, self.warn, self._read_only = folder.resolve(), warn, read_only
+    def __init__(self, folder: pathlib.Path, warn: Callable[[str], None]):
+        self.folder, self.warn = folder.resolve(), warn
+        self.step: int | None = None
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
-        if self._read_only:
-            with _quiet():  # Orbax warns that reading will not write
-                options = ocp.CheckpointManagerOptions(read_only=True)
-                return ocp.CheckpointManager(self.folder, options=options)
         options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
         return ocp.CheckpointManager(self.folder, options=options)
 
-    def steps(self) -> list[int]:
-        """The steps on disk."""
-        return list(self._manager.all_steps())
-
     def save(self, state: TrainState, best: Best, progress: Progress) -> None:
         """Saves in the background. The arrays are copied first, so the caller may donate them."""
-        step = int(state.step)
-        if step in self._manager.all_steps():
-            # The same step twice: the end of an epoch after a save inside it. The newer one knows more.
-            self._manager.wait_until_finished()
-            self._manager.delete(step)
         tree = jax.tree.map(jnp.copy, {"state": state, "best": best})
         meta = {"progress": dataclasses.asdict(progress), "layout": _layout(tree), "digest": _digest(tree)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
         try:
-            self._manager.save(step, args=args)
+            self._manager.save((self._manager.latest_step() or 0) + 1, args=args)
         except OSError as error:
             raise RunError(
                 f"cannot write a checkpoint to {self.folder}: {error}; make room, run again."
             ) from error
+        self.step = int(state.step)
 
     def restore(self, state: TrainState, best: Best) -> tuple[TrainState, Best, Progress] | None:
-        """Reads the newest usable step; the arguments give structure, shapes and sharding.
+        """Reads the newest usable checkpoint; the arguments give structure, shapes and sharding.
 
         Returns:
           None if there is no checkpoint.
 
         Raises:
-          RunError: if there are checkpoints and none can be read.
+          RunError: if there are checkpoints and none can be read, or the newest was written by a version
+            of msa_jax whose state is built differently, or whose place in the epoch means another.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        numbers = sorted(self._manager.all_steps(), reverse=True)
+        for number in numbers:
             try:
-                return self.read(step, {"state": state, "best": best})
+                restored = self._read(number, {"state": state, "best": best})
             except RunError:
                 raise
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
-                self._set_aside(step, error)
-        if steps:
+                self._set_aside(number, error)
+                continue
+            self.step = int(restored[0].step)
+            return restored
+        if numbers:
             raise RunError(
                 f"no checkpoint under {self.folder} can be read; they were moved to {self._damaged()}. "
                 "Run again to start from the beginning."
             )
         return None
 
-    def read(self, step: int, tree: Any) -> tuple[TrainState, Best, Progress]:
-        """Reads one step into the structure of ``tree``; any exception means that it is unusable."""
+    def _read(self, number: int, tree: Any) -> tuple[TrainState, Best, Progress]:
+        """Reads a checkpoint into the structure of ``tree``.
+
+        Any exception but RunError means that it is damaged.
+        """
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        meta: Any = self._manager.restore(step, args=args)
+        meta: Any = self._manager.restore(number, args=args)
         meta = meta["meta"]
         if meta["layout"] != _layout(tree):
             raise RunError(
                 f"{self.folder} was written by another version of msa_jax, whose training state is built "
                 "differently; finish the run with that version, or use another --workdir."
             )
+        progress = self._progress(meta["progress"])
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        restored: Any = self._manager.restore(step, args=args)
+        restored: Any = self._manager.restore(number, args=args)
         restored = restored["state"]
         if _digest(restored) != meta["digest"]:
             raise ValueError("its arrays are not what was saved")
-        return restored["state"], restored["best"], Progress(**meta["progress"])
+        return restored["state"], restored["best"], progress
+
+    def _progress(self, record: Mapping[str, Any]) -> Progress:
+        """The progress that a checkpoint records.
+
+        Earlier versions counted chunks, in an order of batches that depended on the device: where they
+        stood inside an epoch, nobody can tell which clips are left. Between epochs all is known.
+
+        Raises:
+          RunError: for such a place.
+        """
+        if record.get("chunk"):
+            raise RunError(
+                f"{self.folder} stands inside epoch {record['epoch'] + 1}, where an earlier version of "
+                "msa_jax was stopped, whose batches came in another order; let that version finish the "
+                "epoch, or use another --workdir."
+            )
+        if "chunk" in record and not record["finished"]:
+            self.warn(
+                f"note: {self.folder.parent} was begun by an earlier version of msa_jax; from here on its "
+                "batches come in another order."
+            )
+        return _known_fields(record)
 
     def _damaged(self) -> pathlib.Path:
         return self.folder.with_name("checkpoints-damaged")
 
-    def _set_aside(self, step: int, error: Exception) -> None:
-        self.warn(f"checkpoint {step} is damaged ({_reason(error)}); it is kept in {self._damaged()}.")
+    def _set_aside(self, number: int, error: Exception) -> None:
+        self.warn(f"checkpoint {number} is damaged ({_reason(error)}); it is kept in {self._damaged()}.")
         if jax.process_index() == 0:
             self._damaged().mkdir(exist_ok=True)
-            target = self._damaged() / str(step)
-            shutil.rmtree(target, ignore_errors=True)
-            (self.folder / str(step)).rename(target)
-        if jax.process_count() > 1:  # none may look at the folder again before the step is gone
-            multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
+            names = (f"{number}-{copy}" if copy else str(number) for copy in itertools.count())
+            target = next(place for name in names if not (place := self._damaged() / name).exists())
+            (self.folder / str(number)).rename(target)
+        if jax.process_count() > 1:  # none may look at the folder again before the checkpoint is gone
+            multihost_utils.sync_global_devices(f"checkpoint {number} set aside")
         self._manager.close()
         self._manager = self._open()
-
-    def latest_step(self) -> int | None:
-        """The newest step on disk, None if there is none."""
-        return self._manager.latest_step()
 
     def reached_preemption(self, count: int) -> bool:
         """Whether several processes, one of which got SIGTERM, agreed to stop at this count of asking."""
@@ -184,35 +207,55 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def read_best(folder: pathlib.Path, state: TrainState, warn: Callable[[str], None]) -> Best:
-    """The best model so far of a run, whose folder is left as it is.
+def _known_fields(record: Mapping[str, Any]) -> Progress:
+    """A progress of those recorded fields that this version knows; later ones may have more."""
+    known = {field.name for field in dataclasses.fields(Progress)}
+    return Progress(**{name: value for name, value in record.items() if name in known})
+
+
+def read_best(folder: pathlib.Path, warn: Callable[[str], None]) -> tuple[Best, Progress]:
+    """The best model so far among a run's checkpoints, which are left as they are.
+
+    The training state is read as it was saved and dropped: its structure, which follows the optimiser and
+    the objective, does not matter.
 
     Args:
       folder: ``checkpoints/`` of the run.
-      state: structure, shapes and sharding of its training state.
       warn: called with a sentence when a damaged checkpoint is passed over.
+
+    Returns:
+      {"params": nested dictionaries of NumPy arrays, "batch_stats": the same}, and the progress.
 
     Raises:
       RunError: if no checkpoint of a finished epoch can be read.
     """
     if not folder.is_dir():
         raise RunError(f"{folder} is not there: that is no folder of a run, or it has not trained yet.")
-    best = {"params": state.params, "batch_stats": state.batch_stats}
-    reader = Checkpoints(folder, warn, read_only=True)
-    try:
-        for step in sorted(reader.steps(), reverse=True):
-            try:
-                _, found, progress = reader.read(step, {"state": state, "best": best})
-            except RunError:
-                raise
-            except Exception as error:  # as in Checkpoints.restore
-                warn(f"checkpoint {step} of {folder} is damaged ({_reason(error)}); the one before is used.")
-                continue
-            if progress.best_epoch or progress.finished:  # imported weights are finished without an epoch
-                return found
-    finally:
-        reader.close()
+    numbers = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+    for number in sorted(numbers, reverse=True):
+        try:
+            best, progress = _read_as_saved(folder.resolve() / str(number))
+        except Exception as error:  # as in Checkpoints.restore
+            warn(f"checkpoint {number} of {folder} is damaged ({_reason(error)}); the one before is used.")
+            continue
+        if progress.best_epoch or progress.finished:  # imported weights are finished without an epoch
+            return best, progress
     raise RunError(f"{folder} holds no model of a finished epoch; let the run finish one first.")
+
+
+def _read_as_saved(folder: pathlib.Path) -> tuple[Best, Progress]:
+    """The best model and the progress of one checkpoint; any exception means that it is damaged."""
+    meta = json.loads((folder / "meta" / "metadata").read_text(encoding="utf-8"))
+    with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        saved: Any = reader.metadata(folder / "state").item_metadata
+        kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved.tree)
+        tree = reader.restore(folder / "state", args=ocp.args.PyTreeRestore(restore_args=kinds))
+    # As saved, the state is a dictionary; its fields in their own order give the digest's.
+    fields = [tree["state"].get(field.name) for field in dataclasses.fields(TrainState)]
+    if _digest([tree["best"], fields]) != meta["digest"]:
+        raise ValueError("its arrays are not what was saved")
+    best = {part: tree["best"].get(part) or {} for part in ("params", "batch_stats")}
+    return best, _known_fields(meta["progress"])
 
 
 @contextlib.contextmanager
@@ -235,8 +278,13 @@ def _layout(tree: Any) -> str:
 
 
 def _digest(tree: Any) -> str:
-    """SHA-256 over every leaf's bytes. Parameters are whole on every process."""
+    """SHA-256 over every leaf's bytes."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
-        digest.update(np.ascontiguousarray(np.asarray(leaf.addressable_data(0))).tobytes())
+        digest.update(np.ascontiguousarray(to_host(leaf)).tobytes())
     return digest.hexdigest()
+
+
+def to_host(leaf: Any) -> np.ndarray:
+    """An array of the training state, which is whole on every process, as NumPy's."""
+    return np.asarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)

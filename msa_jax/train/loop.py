@@ -3,10 +3,9 @@
 import contextlib
 import math
 import pathlib
-import signal
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +14,21 @@ import numpy as np
 from msa_jax import metrics
 from msa_jax.config import Config
 from msa_jax.data.dataset import Dataset
-from msa_jax.data.loader import Chunk
+from msa_jax.data.loader import Chunk, Step
 from msa_jax.data.opening import load_dataset
-from msa_jax.errors import Interrupted, RunError
+from msa_jax.data.spec import DatasetSpec
+from msa_jax.errors import RunError
 from msa_jax.train import build, pretrained, processes
 from msa_jax.train.accumulate import drop_accumulated
+from msa_jax.train.best import fits, of_epoch, record_of, write_best
 from msa_jax.train.build import Setup
 from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, with_best
+from msa_jax.train.checks import check
 from msa_jax.train.display import Display
 from msa_jax.train.optim import build_schedule
-from msa_jax.train.run_folder import RunFolder
+from msa_jax.train.run_folder import BEST, CHECKPOINTS, RunFolder
 from msa_jax.train.state import TrainState, count_parameters
+from msa_jax.train.stopping import StopRequest
 
 #: Validation scores of which less is better; of all others more is.
 LOWER_IS_BETTER = ("loss", "mae")
@@ -38,13 +41,15 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
       What ``result.json`` holds.
 
     Raises:
-      MsaJaxError: for anything that the user can mend.
+      MsaJaxError: for anything that the user can fix.
       Interrupted: after SIGTERM or Ctrl-C, once everything is saved.
     """
     first = jax.process_index() == 0
     display = Display(quiet=not first)
     with contextlib.ExitStack() as held:
-        with processes.all_or_none():
+        stop = held.enter_context(StopRequest())
+        with processes.all_or_none(), stop.before_training():
+            check(config)
             folder = RunFolder(workdir)
             if first:
                 held.enter_context(folder.held())
@@ -53,76 +58,85 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
             for note in stored.notes:
                 display.say(f"note: {note}")
             dataset = build.prepare(config, stored)
+            config = build.with_classes(config, dataset.spec)
+            absent = metrics.left_out(stored.spec.metrics, stored.spec.label_range)
+            if absent and config.model.task == "regression":
+                display.say(f"note: {absent}")
             setup = build.build(config, dataset)
-            if first:  # after all that a wrong setting can break, so that a mended one finds the folder free
+            if first:  # after all that a wrong setting can break, so that a right one finds the folder free
                 folder.claim(config, stored.spec, dataset.spec)
                 if pretrained.has_folder(config.model):
                     folder.keep_tokenizer(config.model.encoder.folder)
-        loop = Loop(config, dataset, folder, setup, display)
-        try:
-            loop.train()
-            result = loop.finish()
-        finally:
-            loop.close()
-    return result
-
-
-class StopRequest:
-    """Remembers SIGTERM and Ctrl-C instead of dying of them; a second Ctrl-C kills as usual.
-
-    Of several processes one may get the signal alone, and all must stop at the same step. JAX sees
-    to that by its own handler of SIGTERM, so Ctrl-C is handed on to it.
-    """
-
-    def __init__(self):
-        self.asked = False
-        self._previous = {}
-        self._alone = jax.process_count() == 1
-        for number in (signal.SIGTERM, signal.SIGINT) if self._alone else (signal.SIGINT,):
-            try:
-                self._previous[number] = signal.signal(number, self._ask)
-            except ValueError:  # not the main thread: signals are somebody else's business
-                break
-
-    def _ask(self, number: int, _frame: Any) -> None:
-        self.asked = True
-        signal.signal(number, self._previous[number])
-        if not self._alone:
-            signal.raise_signal(signal.SIGTERM)
-
-    def restore(self) -> None:
-        """Gives the signals back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        loop = held.enter_context(Loop(config, dataset, stored.spec, folder, setup, display, stop))
+        loop.train()
+        return loop.finish()
 
 
 class Loop:
     """One run from its last checkpoint (or its beginning) to its end."""
 
-    def __init__(self, config: Config, dataset: Dataset, folder: RunFolder, setup: Setup, display: Display):
-        # dataset: as build.prepare made it
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        stored: DatasetSpec,
+        folder: RunFolder,
+        setup: Setup,
+        display: Display,
+        stop: StopRequest,
+    ):
+        # dataset: as build.prepare made it; stored: what it was before
         self.config, self.dataset, self.folder = config, dataset, folder
-        self.setup, self.display = setup, display
+        self.setup, self.display, self.stop = setup, display, stop
         self.schedule = build_schedule(config.train, setup.train_plan.steps())
         self.state: TrainState = setup.state
         self.best = best_of(self.state)
         self.progress = Progress()
-        self.checkpoints = Checkpoints(folder.path / "checkpoints", display.say)
+        self.record = record_of(config, stored, dataset.spec, setup.train_plan.shapes)
+        self.checkpoints = Checkpoints(folder.path / CHECKPOINTS, display.say)
         restored = self.checkpoints.restore(self.state, self.best)
         if restored is not None:
             self.state, self.best, self.progress = restored
-            display.say(f"resuming at step {int(self.state.step)}, epoch {self.progress.epoch + 1}")
-        self.stop, self._asked = StopRequest(), 0
+            self._take_up()
+        self._asked = 0
         self._began = time.perf_counter() - self.progress.seconds
         self.events = self._open_events() if config.train.tensorboard and jax.process_index() == 0 else None
 
+    def __enter__(self) -> "Loop":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Waits for the last save."""
+        self.display.close_bar()
+        self.checkpoints.close()
+        if self.events is not None:
+            self.events.close()
+
+    def _take_up(self) -> None:
+        """Goes on where a checkpoint stands: perhaps under other settings, perhaps without its best model."""
+        progress = self.progress
+        self.display.say(f"resuming at step {int(self.state.step)}, epoch {progress.epoch + 1}")
+        if progress.epoch:  # weights that were trained elsewhere stay as they are
+            progress.finished = self._is_over()
+        best = of_epoch(self.record, progress.best_epoch, progress.best_score)
+        known = progress.best_epoch or progress.finished
+        if known and jax.process_index() == 0 and not fits(self.folder.path / BEST, self.best, best):
+            self.keep_best()
+
+    def keep_best(self) -> None:
+        """Writes the best model so far as a file of its own."""
+        if jax.process_index() == 0:
+            record = of_epoch(self.record, self.progress.best_epoch, self.progress.best_score)
+            write_best(self.folder.path / BEST, self.best, record)
+
+    def _is_over(self) -> bool:
+        config, progress = self.config.train, self.progress
+        worn_out = bool(config.patience) and progress.stale >= config.patience
+        return worn_out or progress.epoch >= config.epochs
+
     def _open_events(self):
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            raise RunError(
-                "train.tensorboard needs the extra: pip install 'msa_jax[tensorboard]', or leave it off."
-            ) from None
+        from tensorboardX import SummaryWriter  # an extra, see checks.check
+
         # Epochs that were written after the checkpoint are taken back.
         return SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=self.progress.epoch + 1)
 
@@ -135,21 +149,21 @@ class Loop:
             self._end_epoch(self.evaluate("valid")["scores"])
 
     def _train_epoch(self) -> None:
-        """One pass over the training split, from the chunk where the run stands.
+        """One pass over the training split, from the batch where the run stands.
 
         The host looks at a chunk's losses while the device works on the next one.
         """
         config, progress = self.config.train, self.progress
-        opening, chunks = self._chunks()
-        done = sum(c.steps for c in chunks[: progress.chunk])
-        steps = sum(c.steps for c in chunks)
-        self.display.start_epoch(progress.epoch + 1, config.epochs, steps, done)
-        if self.config.model.compat and progress.chunk == 0:
+        opening, batches = self._batches()
+        place = progress.batch
+        self.display.start_epoch(progress.epoch + 1, config.epochs, len(batches), place)
+        if self.config.model.compat and not place:
             self.state = self.state.replace(opt_state=drop_accumulated(self.state.opt_state))
-        source, waiting, saved = self.setup.sources["train"], None, done
-        place = progress.chunk
-        for number, (chunk, items) in enumerate(source.items(chunks[place:]), place):
-            prelude = number < opening
+        cut = self.setup.train_plan.chunks
+        ahead = [cut(batches[place:opening]), cut(batches[max(place, opening) :])]
+        source, waiting, done, saved = self.setup.sources["train"], None, place, place
+        for number, (chunk, items) in enumerate(source.items(ahead[0] + ahead[1])):
+            prelude = number < len(ahead[0])
             self.state, scalars = self.setup.programs.train_chunk(
                 self.state, source.table, items, jnp.int32(chunk.steps), shape=chunk.shape, prelude=prelude
             )
@@ -161,19 +175,21 @@ class Loop:
             leaving = self._asked_to_stop()
             if due or leaving:
                 self._look_at(*waiting)
+                self._check_parameters(chunk)
                 waiting, saved = None, done
                 self._save()
             if leaving:
-                raise Interrupted(f"stopped and saved; the same command goes on with {self.folder.path}.")
+                raise self.stop.after_saving(self.folder.path)
         if waiting is not None:
             self._look_at(*waiting)
+            self._check_parameters(waiting[0])
 
-    def _chunks(self) -> tuple[int, list[Chunk]]:
-        """The chunks of the epoch under way, and how many of them, in front, are the prelude's."""
+    def _batches(self) -> tuple[int, list[Step]]:
+        """The batches of the epoch under way, and how many of them, in front, are the prelude's."""
         plan, prelude = self.setup.train_plan, self.setup.programs.learner.objective.prelude
-        chunks = plan.epoch(self.config.train.seed, self.progress.epoch, self.config.data.group_by_length)
-        opening = math.ceil(prelude.share * len(chunks)) if prelude else 0
-        return opening, chunks[:opening] + chunks
+        batches = plan.order(self.config.train.seed, self.progress.epoch, self.config.data.group_by_length)
+        opening = math.ceil(prelude.share * len(batches)) if prelude else 0
+        return opening, batches[:opening] + batches
 
     def _asked_to_stop(self) -> bool:
         # Several processes must agree on where to stop. JAX picks the next count that all of them will
@@ -181,36 +197,51 @@ class Loop:
         if jax.process_count() > 1:
             self._asked += 1
             return self.checkpoints.reached_preemption(self._asked)
-        return self.stop.asked
+        return self.stop.number is not None
 
     def _look_at(self, chunk: Chunk, scalars: Mapping[str, jax.Array], prelude: bool) -> None:
         """Adds a finished chunk to the epoch's sums and stops the run if its loss is not finite."""
         host = {k: np.asarray(v, np.float64)[: chunk.steps] for k, v in scalars.items()}
         bad = np.flatnonzero(~np.isfinite(host["loss"]))
         if bad.size:
-            self._stop_at(chunk, int(bad[0]))
+            self._stop_at(
+                chunk, int(bad[0]), self.progress.batch + int(bad[0]) + 1, "the loss is not finite at"
+            )
         weight, sums = host.pop("weight"), self.progress.sums
         prefix = "prelude_" if prelude else ""
         for name, value in host.items():
             sums[prefix + name] = sums.get(prefix + name, 0.0) + float((value * weight).sum())
         sums[prefix + "weight"] = sums.get(prefix + "weight", 0.0) + float(weight.sum())
-        self.progress.chunk += 1
+        self.progress.batch += chunk.steps
         self.display.advance(chunk.steps, int(weight.sum()), float(host["loss"][-1]))
 
-    def _stop_at(self, chunk: Chunk, number: int) -> None:
-        rows = chunk.index[number][chunk.weight[number] > 0]
+    def _check_parameters(self, chunk: Chunk) -> None:
+        """Stops the run if the step that ended ``chunk`` left parameters that are not finite.
+
+        Within an epoch the next step's loss would tell; at its end, and before a checkpoint, none does.
+        """
+        if not self.setup.programs.all_finite(self.state):
+            what = "the parameters are not finite after"
+            self._stop_at(chunk, chunk.steps - 1, self.progress.batch, what)
+
+    def _stop_at(self, chunk: Chunk, row: int, batch: int, what: str) -> NoReturn:
+        """Says what happened in the chunk's step ``row``, the epoch's batch ``batch`` (from 1)."""
+        rows = chunk.index[row][chunk.weight[row] > 0]
         clips = ", ".join(self.dataset.splits["train"].ids[rows])
-        _, chunks = self._chunks()
-        step = self.progress.epoch * sum(c.steps for c in chunks)
-        step += sum(c.steps for c in chunks[: self.progress.chunk]) + number + 1
-        latest = self.checkpoints.latest_step()
-        where = f"step {step} (epoch {self.progress.epoch + 1}) on the clips {clips}"
-        kept = (
-            "there is no checkpoint yet" if latest is None else f"the last good checkpoint is step {latest}"
-        )
+        step = self.progress.epoch * len(self._batches()[1]) + batch
         raise RunError(
-            f"the loss is not finite at {where}; {kept}. "
-            "Lower train.learning_rate, set train.clip_norm, or try data.feature_norm=zscore_train."
+            f"{what} step {step} (epoch {self.progress.epoch + 1}) on the clips {clips}; {self._way_out()}"
+        )
+
+    def _way_out(self) -> str:
+        """What is saved, and what to do where numbers went out of bounds."""
+        latest, elsewhere = self.checkpoints.step, ""
+        kept = "there is no checkpoint yet"
+        if latest is not None:
+            kept, elsewhere = f"the last good checkpoint is step {latest}", " in another --workdir"
+        return (
+            f"{kept}. Lower train.learning_rate, set train.clip_norm, or try "
+            f"data.feature_norm=zscore_train{elsewhere}."
         )
 
     def _end_epoch(self, valid: dict[str, float]) -> None:
@@ -220,7 +251,7 @@ class Loop:
         weight = {"": sums.pop("weight"), "prelude_": sums.pop("prelude_weight", 1.0)}
         progress.seconds = time.perf_counter() - self._began
         progress.epoch += 1
-        progress.chunk, progress.sums = 0, {}
+        progress.batch, progress.sums = 0, {}
         improved = self._keep_if_best(valid[config.monitor])
         row = {
             "epoch": progress.epoch,
@@ -232,9 +263,10 @@ class Loop:
         }
         progress.history.append(row)
         self._lower_rate(improved)
-        worn_out = bool(config.patience) and progress.stale >= config.patience
-        progress.finished = worn_out or progress.epoch >= config.epochs
+        progress.finished = self._is_over()
         self._save()
+        if improved:
+            self.keep_best()
         if jax.process_index() == 0:
             self.folder.write_history(progress.history)
         self._write_events(row)
@@ -308,14 +340,24 @@ class Loop:
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + value * weight
         fusion = arrays.pop("fusion vector")
+        wrong = ~np.isfinite(arrays["M"]).reshape(len(clips), -1).all(axis=1)
+        if wrong.any():
+            raise RunError(
+                f"after step {int(self.state.step)} the predictions for {wrong.sum()} clips of the split "
+                f"{split!r}, {clips.ids[wrong][0]} the first, are not finite; {self._way_out()}"
+            )
         scores = self._scores(arrays["M"], clips.labels["M"])
         losses = {"loss" if k == "loss" else f"loss_{k}": v / len(clips) for k, v in sums.items()}
         return {"predictions": arrays, "fusion": fusion, "scores": {**scores, **losses}}
 
     def _scores(self, prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
         if self.config.model.task == "classification":
-            return metrics.classification_metrics(prediction, label.astype(np.int64), compat=True)
-        return metrics.regression_metrics(self.dataset.spec.metrics, prediction, label)
+            names = self.dataset.spec.class_names
+            return metrics.classification_metrics(
+                prediction, label.astype(np.int64), compat=True, names=names
+            )
+        spec = self.dataset.spec
+        return metrics.regression_metrics(spec.metrics, prediction, label, spec.label_range)
 
     def finish(self) -> dict[str, Any]:
         """Evaluates the best epoch on all splits and writes the run's files."""
@@ -331,16 +373,9 @@ class Loop:
         }
         if jax.process_index() == 0:
             predictions = {name: e["predictions"] for name, e in evaluated.items()}
-            self.folder.write_predictions(self.dataset.splits, predictions)
+            names = self.dataset.spec.class_names
+            self.folder.write_predictions(self.dataset.splits, predictions, names)
             label = self.dataset.splits["test"].labels["M"]
             self.folder.write_features(evaluated["test"]["fusion"], label)
             self.folder.write_result(result)
         return result
-
-    def close(self) -> None:
-        """Waits for the last save and gives signals back."""
-        self.display.close_bar()
-        self.stop.restore()
-        self.checkpoints.close()
-        if self.events is not None:
-            self.events.close()

@@ -27,10 +27,15 @@ def build_schedule(train: Config, steps_per_epoch: int) -> optax.Schedule:
 
     "plateau" is constant here; the loop lowers ``TrainState.rate_scale``.
     """
+    return _schedule(train, steps_per_epoch, train.learning_rate)
+
+
+def _schedule(train: Config, steps_per_epoch: int, peak: float) -> optax.Schedule:
+    """:func:`build_schedule` with another highest rate."""
     require_choice("train.schedule", train.schedule, SCHEDULES)
     updates = max(steps_per_epoch * train.epochs // train.accumulate, 1)
     warmup = min(round(train.warmup_epochs * steps_per_epoch / train.accumulate), updates)
-    peak, rest = train.learning_rate, max(updates - warmup, 1)
+    rest = max(updates - warmup, 1)
     after = {
         "constant": lambda: optax.constant_schedule(peak),
         "plateau": lambda: optax.constant_schedule(peak),
@@ -115,17 +120,18 @@ def _patterns(paths: str) -> list[str]:
 
 
 def check_groups(train: Config) -> None:
-    """Raises ConfigError for a group with a missing or unknown key, or a negative number."""
+    """Raises ConfigError for a group with a missing or unknown key, or a number that cannot be."""
     for name, group in train.groups.items():
         unknown = [key for key in group if key not in GROUP_KEYS]
-        if unknown or not group.get("paths"):
+        if unknown or not group.get("paths") or type(group.paths) is not str:
             raise ConfigError(
                 f"train.groups.{name} has the keys {', '.join(group) or 'none'}; it takes paths (needed), "
                 "learning_rate, weight_decay and warmup_epochs."
             )
         for key in GROUP_KEYS[1:]:
-            if group.get(key, 0.0) < 0:
-                raise ConfigError(f"train.groups.{name}.{key}={group[key]} must not be negative.")
+            value = group.get(key, 0.0)
+            if type(value) not in (int, float) or not 0 <= value < math.inf:
+                raise ConfigError(f"train.groups.{name}.{key}={value!r} must be finite and not negative.")
 
 
 def build_optimizer(
@@ -155,14 +161,14 @@ def build_optimizer(
     parts.append(optax.scale_by_adam())
     if decay and train.optimizer == "adamw":
         parts.append(decay)
-    parts.append(optax.scale_by_learning_rate(build_schedule(train, steps_per_epoch)))
-    factors = {
-        name: group.learning_rate / train.learning_rate
-        for name, group in train.groups.items()
-        if "learning_rate" in group and train.learning_rate
-    } | {"frozen": 0.0}
-    if frozen or len(factors) > 1:
-        parts.append(_scale_by_group(train, frozen, factors))
+    rates = {name: group.learning_rate for name, group in train.groups.items() if "learning_rate" in group}
+    # With rates of their own for some groups, the schedule gives the share of each group's rate. Not the
+    # ratio to train.learning_rate, which may be 0.
+    shares = _schedule(train, steps_per_epoch, 1.0) if rates else build_schedule(train, steps_per_epoch)
+    parts.append(optax.scale_by_learning_rate(shares))
+    if frozen or rates:
+        other = train.learning_rate if rates else 1.0
+        parts.append(_scale_by_group(train, frozen, rates | {"frozen": 0.0}, other))
     warmups = {
         name: round(group.warmup_epochs * steps_per_epoch / train.accumulate)
         for name, group in train.groups.items()
@@ -191,13 +197,13 @@ def _weigh_decay(train: Config, frozen: tuple[str, ...]) -> optax.GradientTransf
 
 
 def _scale_by_group(
-    train: Config, frozen: tuple[str, ...], factors: dict[str, float]
+    train: Config, frozen: tuple[str, ...], factors: dict[str, float], other: float = 1.0
 ) -> optax.GradientTransformation:
-    """Multiplies each parameter's update by the factor of its group (1 for those not listed)."""
+    """Multiplies each parameter's update by the factor of its group (``other`` for those not listed)."""
 
     def update(updates: Any, _params: Any) -> Any:
         names = group_names(train, frozen, updates)
-        return jax.tree.map(lambda u, n: u * factors.get(n, 1.0), updates, names)
+        return jax.tree.map(lambda u, n: u * factors.get(n, other), updates, names)
 
     return optax.stateless(update)
 

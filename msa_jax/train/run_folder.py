@@ -2,12 +2,13 @@
 
 import contextlib
 import csv
+import datetime
 import io
 import json
 import os
 import pathlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from msa_jax.config import Config
 from msa_jax.data.dataset import Split
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.data.tokenize import TOKENIZER_FILES
-from msa_jax.errors import RunError
-from msa_jax.files import write_whole
+from msa_jax.errors import DataError, RunError
+from msa_jax.files import as_json, write_whole
+from msa_jax.train import changes
 
 try:
     import fcntl
@@ -29,6 +31,10 @@ except ImportError:  # Windows has no such locks
 CONFIG, SPEC, MODEL_SPEC = "config.json", "spec.json", "model_spec.json"
 #: Folder with the vocabulary of the encoder that is trained along.
 TOKENIZER = "tokenizer"
+#: Folders of the training state, and of the best model (:mod:`msa_jax.train.best`).
+CHECKPOINTS, BEST = "checkpoints", "best"
+#: When which settings changed between two starts.
+CHANGES = "config_history.jsonl"
 
 
 class RunFolder:
@@ -43,6 +49,7 @@ class RunFolder:
 
     def __init__(self, path: str | pathlib.Path):
         self.path = pathlib.Path(path)
+        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -55,15 +62,18 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Keeps other processes from training in the folder; the system frees it when this one ends.
 
+        If no run has been recorded by then, the folder is left as it was found: one that was made for it
+        is taken away.
+
         Raises:
           RunError: if another process trains in it now, or the lock is a file that cannot be written.
         """
+        lock = self.path / ".lock"
+        new = not lock.exists()
         try:
-            descriptor = os.open(self.path / ".lock", os.O_WRONLY | os.O_CREAT, 0o666)
+            descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o666)
         except OSError as error:
-            raise RunError(
-                f"cannot write {self.path / '.lock'}: {error.strerror}; choose another --workdir."
-            ) from None
+            raise RunError(f"cannot write {lock}: {error.strerror}; choose another --workdir.") from None
         with os.fdopen(descriptor, "wb") as file:
             if fcntl:
                 try:
@@ -74,10 +84,32 @@ class RunFolder:
                     ) from None
                 except OSError:  # some network file systems have no locks
                     pass
-            yield
+            try:
+                yield
+            finally:
+                if new and not (self.path / CONFIG).exists():
+                    lock.unlink(missing_ok=True)
+                    self._take_away()
+
+    def _take_away(self) -> None:
+        """Removes what was made of the folder and those around it, as far as nothing is in them."""
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+
+    def _has_trained(self) -> bool:
+        """Whether there is anything that another configuration would contradict."""
+        saved = self.path / CHECKPOINTS
+        numbered = saved.is_dir() and any(path.name.isdecimal() for path in saved.iterdir())
+        return numbered or (self.path / BEST).exists() or (self.path / "result.json").exists()
 
     def claim(self, config: Config, stored: DatasetSpec, read: DatasetSpec) -> None:
-        """Records what this folder trains, or checks that it is the same as before.
+        """Records what this folder trains, or checks that it is what it has trained so far.
+
+        Settings that cannot change what was trained (:data:`msa_jax.train.changes.FREE`) may differ; they are
+        recorded, with the time, in ``config_history.jsonl``.
 
         Args:
           config: of the run.
@@ -88,13 +120,72 @@ class RunFolder:
           RunError: if the folder holds a run of another configuration or data set; the message
             lists the differences.
         """
-        records = {CONFIG: configuration.to_json(config), SPEC: stored.to_json(), MODEL_SPEC: read.to_json()}
+        specs = {SPEC: stored, MODEL_SPEC: read}
+        records = {CONFIG: configuration.to_json(config), **{k: spec.to_json() for k, spec in specs.items()}}
+        old = self._recorded() if self._has_trained() else {}
+        if CONFIG in old:
+            self._check_settings(configuration.from_json(old[CONFIG]), config)
+        for name, spec in specs.items():
+            if name in old:
+                self._check_data(name, old[name], spec)
+        if CONFIG in old and (changed := changes.between(configuration.from_json(old[CONFIG]), config)):
+            self._note_changes(changed)
+            del old[CONFIG]
         for name, text in records.items():
-            path = self.path / name
-            if path.exists():
-                self._check_same(path, text)
-            else:
-                write_whole(path, text.encode())
+            if name not in old:
+                write_whole(self.path / name, text.encode())
+
+    def _recorded(self) -> dict[str, str]:
+        """The three records, as far as they are there."""
+        found = {}
+        for name in (CONFIG, SPEC, MODEL_SPEC):
+            if not (self.path / name).exists():
+                continue
+            try:
+                found[name] = (self.path / name).read_text(encoding="utf-8")
+                if not isinstance(json.loads(found[name]), dict):
+                    raise ValueError("it holds no JSON object")
+            except (OSError, ValueError) as error:
+                raise RunError(
+                    f"{self.path / name} cannot be read ({error!s:.100}); use another --workdir."
+                ) from error
+        return found
+
+    def _check_settings(self, old: Config, new: Config) -> None:
+        changed = changes.between(old, new)
+        missing = "(absent)"
+        refused = [
+            f"{key}: {missing if a is None else repr(a)} -> {missing if b is None else repr(b)}"
+            for key, (a, b) in changed.items()
+            if key not in changes.FREE
+        ]
+        if refused:
+            raise self._other(CONFIG, refused)
+        if cause := changes.refused_epochs(old, new):
+            raise RunError(f"{self.path}: {cause}; use another --workdir, or the same train.epochs.")
+
+    def _check_data(self, name: str, old: str, new: DatasetSpec) -> None:
+        try:
+            before = json.loads(DatasetSpec.from_json(old).to_json())  # with fields that were added since
+        except DataError as error:
+            raise RunError(f"{self.path / name} cannot be read: {error}") from error
+        after = json.loads(new.to_json())
+        if before != after:
+            raise self._other(name, configuration.difference(before, after))
+
+    def _other(self, name: str, differences: list[str]) -> RunError:
+        shown = [line if len(line) < 200 else line[:200] + "..." for line in differences[:20]]
+        return RunError(
+            f"{self.path} holds a run with another {name}; "
+            "use another --workdir, or the same settings:\n  " + "\n  ".join(shown)
+        )
+
+    def _note_changes(self, changed: Mapping[str, tuple[Any, Any]]) -> None:
+        """Adds a line to the history of the configuration."""
+        path, now = self.path / CHANGES, datetime.datetime.now(datetime.UTC)
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        row = {"time": now.isoformat(timespec="seconds"), "changes": {k: list(v) for k, v in changed.items()}}
+        write_whole(path, (before + as_json(row) + "\n").encode())
 
     def keep_tokenizer(self, folder: str | pathlib.Path) -> None:
         """Copies the files of an encoder's tokenizer, by which the run's model reads new transcripts."""
@@ -104,37 +195,26 @@ class RunFolder:
             if (pathlib.Path(folder) / name).is_file():
                 write_whole(target / name, (pathlib.Path(folder) / name).read_bytes())
 
-    def _check_same(self, path: pathlib.Path, text: str) -> None:
-        old = path.read_text()
-        if old == text:
-            return
-        try:
-            changes = configuration.difference(configuration.from_json(old), configuration.from_json(text))
-        except ValueError:
-            changes = ["the file is no readable JSON"]
-        shown = [change if len(change) < 200 else change[:200] + "..." for change in changes[:20]]
-        raise RunError(
-            f"{self.path} holds a run with another {path.name}; "
-            "use another --workdir, or the same settings:\n  " + "\n  ".join(shown)
-        )
-
     def write_history(self, history: list[dict[str, Any]]) -> None:
         """``metrics.jsonl``: one row per finished epoch."""
-        rows = "".join(json.dumps(row) + "\n" for row in history)
+        rows = "".join(as_json(row) + "\n" for row in history)
         write_whole(self.path / "metrics.jsonl", rows.encode())
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """``result.json``: test and validation metrics and how they came about."""
-        write_whole(self.path / "result.json", json.dumps(result, indent=1).encode())
+        write_whole(self.path / "result.json", as_json(result, indent=1).encode())
 
     def write_predictions(
-        self, splits: Mapping[str, Split], predictions: Mapping[str, Mapping[str, np.ndarray]]
+        self,
+        splits: Mapping[str, Split],
+        predictions: Mapping[str, Mapping[str, np.ndarray]],
+        class_names: Sequence[str] = (),
     ) -> None:
         """``predictions.csv``: split, id, label, prediction, then each further task's prediction.
 
         Scores are written with the nine digits that make a float32 exact. Where predictions are
         logits [N, C], label and predictions are class numbers, and the logits of the final
-        prediction follow as logit_0, logit_1, ...
+        prediction follow as logit_0, logit_1, ..., then the names of the true and the predicted class.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -142,13 +222,18 @@ class RunFolder:
         tasks = [t for t in first if t != "M"]
         n_logits = first["M"].shape[1] if first["M"].ndim == 2 else 0
         header = ["split", "id", "label", "prediction", *(f"prediction_{t}" for t in tasks)]
-        writer.writerow([*header, *(f"logit_{k}" for k in range(n_logits))])
+        header += [f"logit_{k}" for k in range(n_logits)]
+        writer.writerow([*header, *(("class", "predicted_class") if n_logits else ())])
         for name, split in splits.items():
             final = predictions[name]["M"]
             columns = [split.labels["M"], *(_answer(predictions[name][t]) for t in ("M", *tasks))]
             columns += list(final.T) if n_logits else []
+            named = (
+                [np.asarray(class_names)[column.astype(int)] for column in columns[:2]] if n_logits else []
+            )
             for row, clip in enumerate(split.ids):
-                writer.writerow([name, clip, *(f"{column[row]:.9g}" for column in columns)])
+                numbers = (f"{column[row]:.9g}" for column in columns)
+                writer.writerow([name, clip, *numbers, *(column[row] for column in named)])
         write_whole(self.path / "predictions.csv", text.getvalue().encode())
 
     def write_features(self, fusion: np.ndarray, label: np.ndarray) -> None:

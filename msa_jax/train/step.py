@@ -131,6 +131,7 @@ class Programs:
             donate_argnames="state",
             out_shardings=whole,
         )
+        self._finite = jax.jit(self._all_finite, out_shardings=whole)
         self._take = jax.jit(self._take_first, static_argnames="shape")
         self._predict = jax.jit(self._predict_batch, out_shardings=whole)
 
@@ -180,6 +181,15 @@ class Programs:
             return jax.lax.cond(number < steps, run, lambda s, _: (s, idle), state, item)
 
         return jax.lax.scan(body, state, (jnp.arange(count), items))
+
+    def all_finite(self, state: TrainState) -> bool:
+        """Whether the parameters and running statistics are numbers throughout."""
+        return bool(self._finite(state.params, state.batch_stats))
+
+    @staticmethod
+    def _all_finite(params: Any, batch_stats: Any) -> jax.Array:
+        leaves = jax.tree.leaves((params, batch_stats))
+        return jnp.array([jnp.isfinite(x).all() for x in leaves]).all()
 
     def predict_chunk(self, state: TrainState, table: Table | None, items: Any, *, shape: Shape):
         """Predictions and losses of a chunk of one batch.

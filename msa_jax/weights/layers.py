@@ -119,7 +119,7 @@ class PeerModel(NamedTuple):
         """Keys of our model block for the class's own settings: its sizes, and what it is trained for."""
         task: dict[str, Any] = {"task": "regression"}
         if peer.get("train_mode") == "classification":
-            task = {"task": "classification", "n_classes": peer["num_classes"]}
+            task = {"task": "classification", "classes": peer["num_classes"]}
         return task | self.sizes(peer)
 
     def known_as(self, name: str) -> str:

@@ -21,6 +21,7 @@ from msa_jax.config import load
 from msa_jax.data import unlabelled
 from msa_jax.data.batch import example_batch
 from msa_jax.data.dataset import Split
+from msa_jax.data.spec import MODALITIES, THREE_CLASSES, DatasetSpec, ModalitySpec
 from msa_jax.errors import DataError, RunError
 from msa_jax.train.adopt import adopt
 
@@ -118,17 +119,18 @@ def test_the_numbers_are_those_of_the_run(run, tmp_path, capsys, kind):
     assert [(row["split"], row["id"]) for row in rows] == [(row["split"], row["id"]) for row in expected]
     if kind == "classification":
         powers = np.exp(columns(expected, "logit"))
-        assert list(rows[0]) == ["split", "id", "class", *(f"probability_{c}" for c in predict.CLASSES)]
+        assert list(rows[0]) == ["split", "id", "class", *(f"probability_{c}" for c in THREE_CLASSES)]
         shares = powers / powers.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(columns(rows, "probability"), shares, atol=1e-6, rtol=0)
-        assert [row["class"] for row in rows] == [predict.CLASSES[int(row["prediction"])] for row in expected]
+        assert [row["class"] for row in rows] == [THREE_CLASSES[int(row["prediction"])] for row in expected]
         return
     scores = columns(expected, "prediction")
     assert scores.shape[1] == (4 if kind == ENCODER else 1)
     assert scores[:, 0].std() > 1e-3
     np.testing.assert_allclose(columns(rows, "score"), scores, atol=1e-6, rtol=0)
-    signs = {-1: "negative", 0: "neutral", 1: "positive"}
-    assert [row["class"] for row in rows] == [signs[np.sign(float(row["score"]))] for row in rows]
+    nearest = {-1: "negative", 0: "neutral", 1: "positive"}  # as Acc-3 of CMU-MOSI rounds
+    numbers = [np.rint(np.clip(float(row["score"]), -1, 1)) for row in rows]
+    assert [row["class"] for row in rows] == [nearest[number] for number in numbers]
 
 
 def one_clip(part, row):
@@ -232,11 +234,13 @@ def test_a_score_that_is_not_finite_has_no_class(run, tmp_path, capsys):
 def rows_of(ids, **predictions):
     arrays = {task: np.array(y, np.float32) for task, y in predictions.items()}
     split = Split(np.array(ids), {}, {}, {})
-    return predict.answers(split, arrays, (-0.1, 0.1))
+    modalities = {m: ModalitySpec(1, 1) for m in MODALITIES}
+    spec = DatasetSpec("mine", modalities, (-1.0, 1.0), "sims", class_edges=(-0.1, 0.1))
+    return predict.answers(split, arrays, spec)
 
 
 def test_scores_and_formats():
-    rows = rows_of("abcd", M=[-0.2, -0.1, 0.1, 1 / 3], T=[0, 1, 2, np.nan])
+    rows = rows_of("abcd", M=[-0.2, -0.05, 0.1, 1 / 3], T=[0, 1, 2, np.nan])
     assert [row["class"] for row in rows] == ["negative", "neutral", "neutral", "positive"]
     assert predict.as_csv(rows).splitlines()[0] == "id,score,class,score_T"
     assert predict.as_csv(rows).splitlines()[4] == "d,0.333333343,positive,nan"
@@ -250,7 +254,7 @@ def test_classes_and_their_probabilities():
         *("neutral", None),
         *("negative", "positive"),
     )
-    found = [rows[0][f"probability_{name}"] for name in predict.CLASSES]
+    found = [rows[0][f"probability_{name}"] for name in THREE_CLASSES]
     np.testing.assert_allclose(found, [0.25, 0.5, 0.25], rtol=1e-6)
 
 
@@ -283,6 +287,17 @@ def test_out_is_written_whole_and_never_over_what_is_kept(run, tmp_path, capsys)
             predict.main([*common, f"--out={out}"])
     assert path.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data.pkl", "scores.csv"]
+
+
+def test_a_place_that_cannot_be_written_is_answered_with_what_chose_it(run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    path = feature_files.write(tmp_path / "data.pkl", content())
+    with pytest.raises(RunError, match=r"cannot write .*scores\.csv: No space left .*--out") as caught:
+        predict.main([f"--workdir={run(PLAIN)}", f"--input={path}", f"--out={tmp_path / 'scores.csv'}"])
+    assert "--workdir" not in str(caught.value)
 
 
 def test_the_command_line(run, tmp_path):

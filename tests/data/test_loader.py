@@ -88,6 +88,42 @@ def test_every_clip_comes_once_in_a_shape_that_fits(n, batch, chunk, buckets, mu
         assert sum(c.steps for c in chunks) == plan.steps()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 150),
+    batch=st.integers(1, 9),
+    buckets=st.integers(1, 5),
+    grouped=st.booleans(),
+    epoch=st.integers(0, 3),
+    place=st.floats(0, 1),
+)
+def test_the_order_of_batches_knows_neither_chunks_nor_devices(n, batch, buckets, grouped, epoch, place):
+    """From any batch on, any machine sees what is left of the epoch, in the same order and shapes."""
+    lengths = random_lengths(n, seed=n)
+    shapes = bucket_shapes(lengths, buckets, batch)
+    orders = []
+    for chunk, devices in itertools.product((1, 3, 8), (1, 2, 8)):
+        plan = Plan(lengths, shapes, batch, chunk, devices)
+        order = plan.order(7, epoch, grouped)
+        start = int(place * len(order))
+        left = [
+            (c.shape, tuple(c.index[step][c.weight[step] > 0]))
+            for c in plan.chunks(order[start:])
+            for step in range(c.steps)
+        ]
+        orders.append([(step.shape, tuple(step.rows)) for step in order[:start]] + left)
+    assert all(order == orders[0] for order in orders)
+    assert sorted(row for _, rows in orders[0] for row in rows) == list(range(n))
+
+
+def test_batches_of_like_shape_come_in_runs_that_fill_chunks():
+    lengths = random_lengths(2000)
+    plan = Plan(lengths, bucket_shapes(lengths, 3, 4), 4, 8)
+    chunks = plan.epoch(0, 0, True)
+    assert len(chunks) <= plan.steps() / 8 + 2 * len(plan.shapes)
+    assert len({c.shape for c in chunks}) == 3
+
+
 def test_the_epoch_follows_from_seed_and_number_alone():
     lengths = random_lengths(50)
     plans = [Plan(lengths, bucket_shapes(lengths, 3, 8), 8, 2) for _ in range(2)]

@@ -1,6 +1,7 @@
 """What a usable feature file is read as."""
 
 import csv
+import datetime
 import pathlib
 import pickle
 import subprocess
@@ -47,7 +48,7 @@ def same_split(split, part):
     np.testing.assert_array_equal(split.classes["M"], part["classification_labels"])
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", range(6))
 def test_reads_what_was_written(read, data, protocol):
     splits, notes = read(data, protocol)
     assert list(splits) == ["train", "valid", "test"]
@@ -222,11 +223,138 @@ def test_shorter_splits_are_padded(read, data):
     assert notes == ["test: padded to the longest split's steps."]
 
 
-def test_useless_classes_are_left_out_everywhere(read, data):
-    data["valid"]["classification_labels"] = [7.0, 0, 1]
+USELESS = {
+    "fractions": [0.5, 0, 1],
+    "negative": [-1, 0, 1],
+    "nan": [np.nan, 0, 1],
+    "rows with two ones": np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]]),
+    "rows of scores": [[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]],
+    "rows of unequal length": [[0, 1], [0, 1, 0], [1, 0]],
+    "dates": np.array(["2020", "2021", "2022"], "M8[Y]"),
+    "nothing": None,
+    "texts and numbers": ["positive", 1, 2],
+    "paths": [pathlib.PurePosixPath("a")] * 3,
+}
+
+
+@pytest.mark.parametrize("kind", USELESS)
+def test_useless_classes_are_left_out_everywhere(read, data, kind):
+    data["valid"]["classification_labels"] = USELESS[kind]
     splits, notes = read(data)
     assert all(split.classes == {} for split in splits.values())
-    assert notes == ["valid classification_labels: not only 0, 1 and 2, and so ignored."]
+    assert notes == [
+        "valid classification_labels: neither class numbers (0, 1, 2, ...), names nor rows with a single "
+        "one, and so ignored."
+    ]
+
+
+@pytest.mark.parametrize("form", [np.array, list, lambda rows: [list(map(int, row)) for row in rows]])
+def test_class_labels_as_rows_with_a_single_one(read, data, form):
+    expected = {name: part["classification_labels"] for name, part in data.items()}
+    for part in data.values():
+        part["classification_labels"] = form(np.eye(3)[part["classification_labels"].astype(int)])
+    splits, notes = read(data)
+    assert notes == []
+    for name, split in splits.items():
+        np.testing.assert_array_equal(split.classes["M"], expected[name])
+
+
+@pytest.mark.parametrize("form", [list, np.array, lambda x: np.array(x, object), lambda x: np.array(x, "S")])
+def test_class_labels_as_names(read, data, form):
+    names = np.array(["sad", "angry", "glad"])
+    for part in data.values():
+        part["names"] = names[part["classification_labels"].astype(int)].tolist()
+        part["classification_labels"] = form(part["names"])
+    for name, split in read(data)[0].items():
+        assert split.classes["M"].tolist() == data[name]["names"]
+
+
+SHAPES = {
+    "(N, 1, 1)": lambda x: x[:, None, None],
+    "objects": lambda x: x.astype(object),
+    "objects (N, 1)": lambda x: x.astype(object)[:, None],
+    "lists in lists": lambda x: [[[float(y)]] for y in x],
+    "arrays of one": lambda x: [np.array([[y]]) for y in x],
+    "masked": np.ma.array,
+    "memory map": None,
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("protocol", range(6))
+def test_labels_of_any_shape_with_one_number_a_clip(read, data, tmp_path, shape, protocol):
+    expected = {name: part["regression_labels"] for name, part in data.items()}
+    for name, part in data.items():
+        for key in ("regression_labels", "classification_labels"):
+            change = SHAPES[shape]
+            part[key] = change(part[key]) if change else as_memmap(tmp_path / f"{name}_{key}", part[key])
+    splits, notes = read(data, protocol)
+    assert notes == []
+    for name, split in splits.items():
+        np.testing.assert_array_equal(split.labels["M"], expected[name])
+        np.testing.assert_array_equal(split.classes["M"], np.sign(expected[name]) + 1)
+
+
+def as_memmap(path: pathlib.Path, array: np.ndarray) -> np.ndarray:
+    np.save(path.with_suffix(".npy"), array)
+    return np.load(path.with_suffix(".npy"), mmap_mode="r")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_memory_mapped_and_masked_features(read, data, tmp_path, protocol):
+    """What is masked is NaN, which the data set counts and reports as all NaN."""
+    expected, _ = read(data)
+    for name, part in data.items():
+        part["audio"] = as_memmap(tmp_path / name, np.repeat(part["audio"], 60, axis=2))
+        mask = np.zeros(part["vision"].shape, bool)
+        mask[0, 0, 1] = True
+        part["vision"] = np.ma.array(part["vision"], mask=mask)
+    for name, split in read(data, protocol)[0].items():
+        np.testing.assert_array_equal(split.values["audio"][:, :, ::60], expected[name].values["audio"])
+        assert np.isnan(split.values["vision"][0, 0]).tolist() == [False, True, False]
+        assert np.isnan(split.values["vision"]).sum() == 1
+
+
+def test_whole_numbers_as_ids(read, data):
+    data["train"]["id"] = np.arange(5)
+    data["valid"]["id"] = [7, "b", np.int32(9)]
+    splits, _ = read(data)
+    assert splits["train"].ids.tolist() == ["0", "1", "2", "3", "4"]
+    assert splits["valid"].ids.tolist() == ["7", "b", "9"]
+
+
+LEFT_OUT = ", so the scores of single modalities are left out."
+
+
+def test_partial_scores_of_single_modalities_are_left_out(read):
+    data = feature_files.content(unimodal=True)
+    for part in data.values():
+        del part["regression_labels_A"]
+    splits, notes = read(data)
+    assert all(list(split.labels) == ["M"] for split in splits.values())
+    assert notes[0] == "train: regression_labels_A are missing or not finite" + LEFT_OUT
+    data = feature_files.content(unimodal=True)
+    data["test"]["regression_labels_T"][1] = np.nan
+    splits, notes = read(data)
+    assert all(list(split.labels) == ["M"] for split in splits.values())
+    assert notes == [
+        "test: regression_labels_T are missing or not finite" + LEFT_OUT,
+        "not all splits have scores of single modalities, so these are left out.",
+    ]
+
+
+def test_unread_keys_of_any_type_are_passed_over(read, data):
+    for part in data.values():
+        part["when"] = np.array(["2020", "2021"], "M8[D]")
+        part["how long"] = [np.timedelta64(1, "s"), datetime.timedelta(1)]
+        part["tags"], part["more tags"] = {"a", "b"}, frozenset({1, 2})
+        part["record"] = np.zeros(2, [("x", "f4"), ("y", "i8")])
+        part["where"] = pathlib.Path("a") / "b"
+        part["complex"] = [1j, np.ones(2, complex)]
+    for protocol in range(2, 6):
+        splits, notes = read(data, protocol)
+        assert notes == []
+        assert len(splits["train"]) == 5
 
 
 def test_non_finite_features_pass_unchanged(read, data):

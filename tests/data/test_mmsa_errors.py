@@ -1,5 +1,9 @@
 """Every mistake in a feature file gives one sentence that says where it is and what to do."""
 
+import datetime
+import itertools
+import pathlib
+
 import feature_files
 import numpy as np
 import pytest
@@ -45,18 +49,6 @@ def nan_label(data):
     data["valid"]["regression_labels"][2] = np.nan
 
 
-def nan_unimodal(data):
-    for part in data.values():
-        for task in "TAV":
-            part[f"regression_labels_{task}"] = [0.0] * len(part["id"])
-    data["valid"]["regression_labels_A"] = [0.0, float("inf"), 0.0]
-
-
-def one_unimodal(data):
-    for part in data.values():
-        part["regression_labels_T"] = [0.0] * len(part["id"])
-
-
 MISTAKES = {
     "no split": (
         lambda data: data.pop("test"),
@@ -84,7 +76,10 @@ MISTAKES = {
         change(audio=np.full((3, 9, 5), "x")),
         r"'audio': found an array of <U1, expected numbers",
     ),
-    "complex": (change(audio=np.ones((3, 9, 5), complex)), r"neither numbers nor strings"),
+    "complex": (
+        change(audio=np.ones((3, 9, 5), complex)),
+        r"'audio': found an array of complex128, expected",
+    ),
     "objects": (
         change(audio=np.ones((3, 9, 5), object)),
         r"'audio': found an array of object, expected numbers",
@@ -101,24 +96,30 @@ MISTAKES = {
     "nothing": (change(audio=None), r"'audio': found something else"),
     "empty list": (change(audio=[]), r"'audio': found shape \(0,\)"),
     "object labels": (
-        change(regression_labels=np.ones(3, object)),
-        r"'regression_labels': found object \(3,\)",
+        change(regression_labels=np.array([1, "good", 2], object)),
+        r"'regression_labels': found a value of type str at position 1, .* NumPy array of numbers\.",
+    ),
+    "text array labels": (
+        change(regression_labels=np.array(["1", "2", "3"])),
+        r"'regression_labels': found <U1 \(3,\), expected 3 numbers, .* save it as a NumPy array of numbers",
     ),
     "text labels": (change(regression_labels=["a", "b", "c"]), r"type str at position 0, expected 3 numbers"),
     "wide labels": (
         change(regression_labels=np.ones((3, 2))),
-        r"'regression_labels': found float64 \(3, 2\)",
+        r"'regression_labels': found float64 \(3, 2\), .*keep one number a clip",
     ),
     "huge labels": (change(regression_labels=[2**80] * 3), r"type int at position 0"),
     "nan label": (
         nan_label,
         r"'regression_labels': found nan for clip 'valid2\$_\$1', expected a finite score",
     ),
-    "inf unimodal": (nan_unimodal, r"'regression_labels_A': found inf for clip 'valid1\$_\$1'"),
-    "one unimodal": (one_unimodal, r"found no 'regression_labels_A', 'regression_labels_V', expected all"),
+    "too few unimodal": (
+        change(regression_labels_T=[0.0]),
+        r"'regression_labels_T': found 1 values, expected 3 numbers",
+    ),
     "negative length": (
         change(vision_lengths=[1, -1, 2]),
-        r"found -1.0 for clip 'valid1\$_\$1'.*mend the length",
+        r"found -1.0 for clip 'valid1\$_\$1'.*correct the length",
     ),
     "half length": (change(vision_lengths=[1, 1.5, 2]), r"'vision_lengths': found 1.5"),
     "nan length": (change(vision_lengths=[1, np.nan, 2]), r"'vision_lengths': found nan"),
@@ -135,18 +136,38 @@ MISTAKES = {
         r"the splits 'train' and 'valid' must both have 'text_bert', or neither",
     ),
     "no raw text": (drop("raw_text"), r"must both have 'raw_text', or neither"),
-    "number ids": (change(id=np.arange(3)), r"'id': found int64 \(3,\), expected one text for every clip"),
+    "fractions as ids": (change(id=np.ones(3)), r"'id': found float64 \(3,\), expected one text for every"),
     "mixed ids": (
-        change(id=["a", 3, "c"]),
-        r"'id': found a value of type int at position 1, expected only texts",
+        change(id=["a", 3.5, "c"]),
+        r"'id': found a value of type float at position 1, expected only texts",
+    ),
+    "truths as ids": (change(id=[True, False, True]), r"'id': found a value of type bool at position 0"),
+    "number texts": (change(raw_text=np.arange(3)), r"'raw_text': found int64 \(3,\), expected one text"),
+    "masked labels": (
+        change(regression_labels=np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0])),
+        r"'regression_labels': found nan for clip 'valid1\$_\$1', expected a finite score",
+    ),
+    "masked ids": (change(id=np.ma.array([1, 2, 3], mask=[0, 1, 0])), "masked array of int64 hides values"),
+    "path ids": (
+        change(id=[pathlib.PurePosixPath("a"), "b", "c"]),
+        r"'id': found a pathlib object \(PurePosixPath\) at position 0, .* \(str\(path\)\)\.",
+    ),
+    "date ids": (
+        change(id=[datetime.date(2020, 1, 1), "b", "c"]),
+        r"'id': found a datetime object \(date\) at position 0, .* \(str\(date\)\)\.",
+    ),
+    "date labels": (
+        change(regression_labels=np.array(["2020", "2021", "2022"], "M8[Y]")),
+        r"'regression_labels': found datetime64 \(3,\), expected 3 numbers",
+    ),
+    "set of ids": (change(id={1.5}), r"'id': found a value of type float at position 0"),
+    "record features": (
+        change(audio=np.ones((3, 9), [("a", "f4"), ("b", "f4")])),
+        r"'audio': found an array of \|V8, expected numbers",
     ),
     "other bytes": (change(id=[b"a", b"\xff", b"c"]), r"'id': found a value of type bytes at position 1"),
     "id of lists": (change(id=np.array([["a"], ["b"], ["c"]])), r"'id': found <U1 \(3, 1\)"),
     "ids a text": (change(id="abc"), r"'id': found a value of type str"),
-    "unimodal in one": (
-        lambda data: data["valid"].update({f"regression_labels_{t}": [0.0] * 3 for t in "TAV"}),
-        r"the splits 'train' and 'valid' must both have unimodal labels, or neither",
-    ),
 }
 
 
@@ -168,6 +189,18 @@ def test_other_contents(tmp_path):
     for content in ([1], {"text": np.ones((6, 4))}, {}, None, "train"):
         with pytest.raises(DataError, match="must hold a dict of the splits"):
             mmsa.read(feature_files.write(tmp_path / "data.pkl", content))
+
+
+def test_a_table_of_pandas_is_named_with_the_way_out(tmp_path):
+    data = feature_files.content()
+    data["valid"]["audio"] = datetime.date(2020, 1, 1)
+    path = feature_files.write(tmp_path / "data.pkl", data, protocol=2)
+    path.write_bytes(path.read_bytes().replace(b"cdatetime\ndate\n", b"cpandas\nDataFrame\n"))
+    with pytest.raises(
+        DataError, match=r"split 'valid', key 'audio': found a pandas object \(DataFrame\), "
+    ) as e:
+        mmsa.read(path)
+    assert str(e.value).endswith("save its values as a NumPy array (.to_numpy()).")
 
 
 def test_a_small_file_cannot_ask_for_much_memory(tmp_path):
@@ -199,7 +232,10 @@ def test_a_wide_label_list_is_not_unfolded(tmp_path):
     for _ in range(9):
         bomb = [bomb] * 10
     data = feature_files.content()
-    for key in ("regression_labels", "audio", "text_bert", "audio_lengths", "id"):
-        broken = {**data, "valid": {**data["valid"], key: bomb}}
+    loop: list = []
+    loop.append(loop)
+    keys = ("regression_labels", "audio", "text_bert", "audio_lengths", "id")
+    for key, value in itertools.product(keys, (bomb, [loop] * 3)):
+        broken = {**data, "valid": {**data["valid"], key: value}}
         with pytest.raises(DataError, match=f"key '{key}'"):
             mmsa.read(feature_files.write(tmp_path / "bomb.pkl", broken))

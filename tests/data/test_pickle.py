@@ -1,20 +1,26 @@
 """What a harmless pickle comes out as."""
 
 import collections
+import datetime
+import io
 import pathlib
 import pickle
+from typing import ClassVar
 
+import feature_files
 import hypothesis
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from msa_jax.data import mmsa
 from msa_jax.data.pickle import machine
 from msa_jax.data.pickle.arrays import Latin1, Span, StoredArray
+from msa_jax.data.pickle.names import Foreign
 from msa_jax.errors import DataError
 
-PROTOCOLS = (2, 3, 4, 5)
+PROTOCOLS = tuple(range(6))
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +30,9 @@ def folder(tmp_path_factory):
 
 def load(folder: pathlib.Path, value, protocol: int = 4):
     path = folder / "value.pkl"
-    path.write_bytes(pickle.dumps(value, protocol=protocol))
-    return machine.load(path)
+    # A feature file is a dict, by which protocols 0 and 1 are known.
+    path.write_bytes(pickle.dumps({"value": value}, protocol=protocol))
+    return machine.load(path)["value"]
 
 
 def plain(value):
@@ -120,7 +127,7 @@ def test_containers_of_the_standard_library(folder, protocol):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_numpy_1_and_2_names(folder, protocol):
-    data = pickle.dumps([np.arange(3.0), np.float64(2)], protocol=protocol)
+    data = pickle.dumps({"array": np.arange(3.0), "scalar": np.float64(2)}, protocol=protocol)
     path = folder / "names.pkl"
     for core in (b"numpy.core", b"numpy._core"):
         # The length in front of each name of protocols 4 and 5 is one byte.
@@ -134,9 +141,114 @@ def test_numpy_1_and_2_names(folder, protocol):
                 changed = changed.replace(b"c" + old + b"\n", b"c" + new + b"\n")
         assert core + b"." in changed
         path.write_bytes(changed)
-        array, scalar = machine.load(path)
+        array, scalar = machine.load(path).values()
         np.testing.assert_array_equal(array.load(), [0, 1, 2])
         assert scalar.load() == 2
+
+
+class Python2Pickler(pickle._Pickler):  # pyright: ignore[reportAttributeAccessIssue]
+    """Writes what Python 2 wrote: bytes and ASCII or Latin-1 texts alike as its own strings."""
+
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def save_string(self, value):
+        data = value.encode("latin-1") if isinstance(value, str) else bytes(value)
+        if self.proto == 0:
+            self.write(b"S" + repr(data)[1:].encode() + b"\n")
+        elif len(data) < 256:
+            self.write(b"U" + bytes([len(data)]) + data)
+        else:
+            self.write(b"T" + len(data).to_bytes(4, "little") + data)
+        self.memoize(value)
+
+    dispatch[str] = dispatch[bytes] = save_string
+
+
+def python_2(value, protocol: int) -> bytes:
+    buffer = io.BytesIO()
+    Python2Pickler(buffer, protocol, fix_imports=True).dump(value)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2])
+def test_files_of_python_2(folder, protocol):
+    data = feature_files.content()
+    for part in data.values():
+        part["raw_text"] = ["na\xefve", 'it\'s "so"\n', "x" * 5000, "", "\xe9" * 5000][: len(part["id"])]
+        part["tags"] = {"caf\xe9"}
+    path = folder / "python2.pkl"
+    path.write_bytes(python_2(data, protocol))
+    splits, notes = mmsa.read(path)
+    assert notes == []
+    for name, split in splits.items():
+        assert split.ids.tolist() == data[name]["id"]
+        assert split.raw_text is not None
+        assert split.raw_text.tolist() == data[name]["raw_text"]
+        np.testing.assert_array_equal(split.values["audio"], data[name]["audio"])
+        np.testing.assert_array_equal(split.labels["M"], data[name]["regression_labels"])
+
+
+def test_protocol_0_line_by_line(folder):
+    """{'a': [u'\xe9', 1L, 2.5, True, None], 'b': ('x', numpy.arange(2))} as text."""
+    lines = [
+        *(b"(dp1", b"S'a'", b"(lp2", rb"V\u00e9", b"aL1L", b"aF2.5", b"aI01", b"aNasS'b'", b"(S'x'"),
+        *(b"cnumpy.core.multiarray", b"_reconstruct", b"p3", b"(cnumpy", b"ndarray", b"p4", b"(I0", b"tp5"),
+        *(b"S'b'", b"p6", b"tp7", b"Rp8", b"(I1", b"(I2", b"tp9", b"cnumpy", b"dtype", b"p10", b"(S'i8'"),
+        *(b"p11", b"I0", b"I1", b"tp12", b"Rp13", b"(I3", b"S'<'", b"p14", b"NNNI-1", b"I-1", b"I0", b"tp15"),
+        *(b"bI00", b"S'" + rb"\x00" * 8 + rb"\x01" + rb"\x00" * 7 + b"'", b"p16", b"tp17", b"btp18", b"s."),
+    ]
+    path = folder / "python2.pkl"
+    path.write_bytes(b"\n".join(lines))
+    value = machine.load(path)
+    assert value["a"] == ["\xe9", 1, 2.5, True, None]
+    assert value["b"][0].text() == "x"
+    np.testing.assert_array_equal(value["b"][1].load(), [0, 1])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@hypothesis.given(data=st.data())
+@hypothesis.settings(max_examples=25, deadline=None)
+def test_masked_arrays_come_back_with_nan(folder, protocol, data):
+    kinds = st.sampled_from(["<f4", ">f8", "<i4"])
+    array = data.draw(hnp.arrays(kinds, hnp.array_shapes(max_dims=3), elements=st.integers(0, 9)))
+    mask = data.draw(hnp.arrays(bool, array.shape))
+    order = data.draw(st.permutations(range(array.ndim)))
+    masked = np.ma.array(array, mask=mask).transpose(order)
+    stored = load(folder, masked, protocol)
+    expected = np.where(masked.mask, np.nan, masked.data.astype(np.float64))
+    np.testing.assert_array_equal(stored.load(np.float64), expected)
+    np.testing.assert_array_equal(stored.view(np.float32), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_masked_objects_and_whole_numbers(folder, protocol):
+    objects = load(folder, np.ma.array(np.array(["a", 1], object), mask=[0, 1]), protocol)
+    assert objects.objects() == ["a", None]
+    numbers = load(folder, np.ma.array([1, 2], mask=[0, 1]), protocol)
+    with pytest.raises(DataError, match="masked array of int64 hides values"):
+        numbers.load()
+
+
+# What pandas 3.1 writes for Series([1.0, 2.0]), without its inner parts.
+SERIES = (
+    b"\x80\x04}\x8c\x05value\x8c\x06pandas\x8c\x06Series\x93)\x81}(\x8c\x04_mgr\x8c\x1epandas.core.internals.managers"
+    b"\x8c\x12SingleBlockManager\x93)\x81(\x8c\x16pandas._libs.internals\x8c\x0f_unpickle_block\x93K\x01\x85R"
+    b"\x8c\x08builtins\x8c\x05slice\x93K\x00K\x02K\x01\x87Rtb\x8c\x04_typ\x8c\x06seriesubs."
+)
+
+
+def test_objects_of_other_packages_are_only_their_names(folder):
+    path = folder / "foreign.pkl"
+    path.write_bytes(SERIES)
+    assert machine.load(path) == {"value": Foreign("pandas.Series")}
+    for value, name in (
+        (pathlib.PurePosixPath("a"), "pathlib.PurePosixPath"),
+        (datetime.datetime(2020, 1, 1), "datetime.datetime"),
+        (1j, "builtins.complex"),
+        (slice(3), "builtins.slice"),
+    ):
+        for protocol in range(2, 6):
+            assert load(folder, value, protocol) == Foreign(name)
 
 
 def test_long_strings_stay_in_the_file(folder):

@@ -166,7 +166,7 @@ def test_too_small_a_disk_is_seen_before_writing(dataset, tmp_path, monkeypatch)
 
 
 def test_what_is_no_store(tmp_path):
-    with pytest.raises(DataError, match=r"is no store .*msa_jax\.convert"):
+    with pytest.raises(DataError, match=r"is no store .*'msa-jax convert'"):
         store.read(tmp_path)
 
 
@@ -246,8 +246,8 @@ def test_arrays_that_do_not_fit_are_refused(folder, name, array):
     "change",
     [
         {"label_range": ["a", "b"]}, {"label_range": [1, -1]}, {"metrics": "x"}, {"counts": {}},
-        {"modalities": {}}, {"tasks": ["M", "X"]}, {"has_tokens": False}, {"unknown": 1},
-        {"class_edges": [None, 1]},
+        {"modalities": {}}, {"tasks": ["M", "X"]}, {"has_tokens": False}, {"class_edges": [None, 1]},
+        {"class_edges": [1.0]}, {"class_names": "abc"}, {"class_names": [1, 2, 3]}, {"class_names": ["a"]},
     ],
 )  # fmt: skip
 def test_odd_descriptions_are_refused(folder, change):

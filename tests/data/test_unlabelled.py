@@ -72,6 +72,18 @@ def test_one_clip(tmp_path):
     }
 
 
+@pytest.mark.parametrize("more", [{}, {"audio_lengths": 0}, {"vision_lengths": 1}])
+def test_a_clip_without_frames_has_length_0(tmp_path, more):
+    clip = one_clip(feature_files.content()["test"], 1)
+    full = read(tmp_path, clip)[0][""]
+    split = read(tmp_path, clip | {"audio": clip["audio"][:0]} | more)[0][""]
+    assert split.lengths["audio"].tolist() == [0]
+    assert split.values["audio"].shape == (1, 1, 5)
+    assert split.lengths["vision"].tolist() == [more.get("vision_lengths", full.lengths["vision"][0])]
+    for m in ("text", "vision"):
+        np.testing.assert_array_equal(split.values[m], full.values[m])
+
+
 def test_text_features_are_not_needed_where_the_model_encodes_text(tmp_path):
     part = feature_files.content()["test"]
     steps = part["text_bert"].shape[2]
@@ -161,9 +173,17 @@ MISTAKES = {
     ),
     "a clip without sound": (lambda d: without(one_clip(d["test"], 0), "audio"), "key 'audio': found only"),
     "a clip of words": (lambda d: one_clip(d["test"], 0) | {"audio": "a"}, "key 'audio': found a value"),
-    "a clip without steps": (
-        lambda d: one_clip(d["test"], 0) | {"audio": d["test"]["audio"][0, :0]},
-        r"key 'audio': found shape \(1, 0, 5\)",
+    "clips without steps": (
+        lambda d: {**d["test"], "audio": d["test"]["audio"][:, :0]},
+        r"key 'audio': found shape \(4, 0, 5\)",
+    ),
+    "a clip without columns": (
+        lambda d: one_clip(d["test"], 0) | {"audio": np.zeros((0, 0))},
+        r"key 'audio': found shape \(1, 0, 0\)",
+    ),
+    "a clip with columns beyond all memory": (
+        lambda d: one_clip(d["test"], 0) | {"audio": np.zeros((0, 2**40))},
+        r"key 'audio': found shape \(1, 0, 1099511627776\)",
     ),
     "a clip with ids": (lambda d: one_clip(d["test"], 0) | {"id": ["a", "b"]}, "key 'text': found shape"),
     "a clip with an array of ids": (

@@ -16,7 +16,7 @@ from msa_jax import models
 from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.errors import DataError
-from msa_jax.models.graph_mfn import INNER_NODES, DynamicFusionGraph, frozen, node_name
+from msa_jax.models.graph_mfn import INNER_NODES, DynamicFusionGraph, node_name
 from msa_jax.weights import state_dict
 
 #: Weights of the four node networks, which the published counts leave out.
@@ -46,10 +46,10 @@ def test_compat_freezes_the_node_networks_and_nothing_else(dataset):
     model = models.build(block.model, spec)
     shapes: Any = jax.eval_shape(lambda: model.init(jax.random.key(0), example_batch(spec, 1), train=False))
     flat = flax.traverse_util.flatten_dict(shapes["params"], sep="/")
-    held = [p for p in flat if any(fnmatch.fnmatch(p, pattern) for pattern in frozen(block.model))]
+    held = [p for p in flat if any(fnmatch.fnmatch(p, pattern) for pattern in models.frozen(block.model))]
     assert sum(flat[p].size for p in held) == UNREGISTERED[dataset]
     block.model.compat = False
-    assert frozen(block.model) == ()
+    assert models.frozen(block.model) == ()
 
 
 def test_graph_edge_by_edge():

@@ -1,5 +1,6 @@
 """Labels that are made while training: worked numbers, a NumPy reference, and what must never happen."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from small import SPEC, model_block
 
+from msa_jax import models
 from msa_jax.data.batch import Batch
 from msa_jax.errors import ConfigError
 from msa_jax.models import label_generation
@@ -105,7 +107,7 @@ def test_labels_take_no_gradient():
 
 
 def test_a_new_memory_holds_the_clips_own_labels_in_arrays_of_their_own():
-    objective = label_generation.objective(model_block("self_mm"), SPEC)
+    objective = models.objective(model_block("self_mm"), SPEC)
     labels = np.array([0.5, 0.0, -0.5, 1.0], np.float32)
     memory = objective.memory({"M": labels, "T": -labels}, 3)
     for task in FEATURES:
@@ -241,13 +243,21 @@ def test_a_class_that_empties_leaves_nothing_behind():
 
 def test_what_the_objective_cannot_do():
     with pytest.raises(ConfigError, match=r"self_mm makes labels on a scale of scores"):
-        label_generation.objective(model_block("self_mm", "task=classification"), SPEC)
-    with pytest.raises(ConfigError, match=r"model\.label_bound=0\.0 must be above 0"):
-        label_generation.objective(model_block("tetfn", "label_bound=0.0"), SPEC)
+        models.check(model_block("self_mm", "task=classification"))
+    with pytest.raises(ConfigError, match=r"model\.label_bound=-1\.0 must be at least 0"):
+        models.check(model_block("tetfn", "label_bound=-1"))
+
+
+@pytest.mark.parametrize(("given", "bound"), [("0", 4.0), ("2.5", 2.5)])
+def test_labels_are_bounded_by_the_datas_own_range_unless_a_bound_is_given(given, bound):
+    spec = dataclasses.replace(SPEC, label_range=(-4.0, 2.0))
+    settings = models.read(model_block("self_mm", f"label_bound={given}"))
+    assert isinstance(settings, label_generation.HeadSettings)
+    assert label_generation.rule_of(settings, spec).bound == bound
 
 
 def test_evaluation_knows_the_clips_own_labels_only():
-    objective = label_generation.objective(model_block("self_mm"), SPEC)
+    objective = models.objective(model_block("self_mm"), SPEC)
     own = np.array([0.5, -0.5, 0.25])
     outputs = outputs_of({}, {task: jnp.array([0.0, 0.0, 9.0]) for task in FEATURES})
     loss, parts = objective.evaluate(outputs, batch_of([0, 1, 2], own, [1, 1, 0]))

@@ -145,5 +145,5 @@ def test_six_pairs_are_kept_apart_and_three_alike():
 def test_values_that_cannot_work_are_refused():
     with pytest.raises(ConfigError, match=r"model\.heads=3 does not divide model\.hidden=8"):
         models.build(block("heads=3"), SPEC)
-    with pytest.raises(ConfigError, match="must not be negative"):
+    with pytest.raises(ConfigError, match="must be at least 0"):
         models.objective(block("sim_weight=-1.0"), SPEC)

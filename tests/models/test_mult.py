@@ -74,7 +74,7 @@ def test_clips_without_sound_have_a_zero_feature_and_leave_the_others_alone():
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(ConfigError, match=r"d_model=8 must be a multiple of model\.heads=3"):
+    with pytest.raises(ConfigError, match=r"model\.heads=3 does not divide model\.d_model=8"):
         models.build(model_block("mult", "heads=3"), SPEC)
 
 

@@ -96,7 +96,7 @@ def test_the_convolution_of_vision_has_its_own_size():
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(ConfigError, match=r"d_model=8 must be a multiple of model\.heads=3"):
+    with pytest.raises(ConfigError, match=r"model\.heads=3 does not divide model\.d_model=8"):
         build("heads=3")
 
 

@@ -170,8 +170,9 @@ def test_the_loss_is_the_weighted_sum_of_its_parts():
     )
 
 
-def test_classes_are_as_many_as_the_block_says():
-    model: Any = models.build(model_block("tmt", "task=classification", "n_classes=5"), SPEC)
+@pytest.mark.parametrize("key", ["classes", "n_classes"])
+def test_classes_are_as_many_as_the_block_says(key):
+    model: Any = models.build(model_block("tmt", "task=classification", f"{key}=5"), SPEC)
     shapes = jax.eval_shape(lambda b: model.init_with_output(jax.random.key(0), b)[0], aligned_batch(5))
     assert shapes.predictions["M"].shape == (4, 5)
 
@@ -181,6 +182,7 @@ def test_classes_are_as_many_as_the_block_says():
     [
         ("frames=(20,20)", r"model\.frames=\(20, 20\) must be three"),
         ("frames=(20,0,20)", r"model\.frames=\(20, 0, 20\) must be three"),
+        ("n_classes=1", r"model\.n_classes=1 leaves nothing"),
         ("cross_positions=5", r"model\.cross_positions=5 must be at least 6"),
     ],
 )

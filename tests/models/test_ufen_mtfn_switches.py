@@ -2,7 +2,8 @@
 
 import functools
 import itertools
-from typing import Any
+import typing
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,15 @@ from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 from msa_jax.errors import ConfigError
-from msa_jax.models.ufen_mtfn import CHOICES, Ufen, settings
+from msa_jax.models.ufen import Ufen
+from msa_jax.models.ufen_mtfn import Settings
 
+#: Keys of the model block that take one of a few words, but for the text's source.
+CHOICES = {
+    key: typing.get_args(kind)
+    for key, kind in typing.get_type_hints(Settings).items()
+    if typing.get_origin(kind) is Literal and key != "text_encoder"
+}
 #: Together these hold every value of every switch.
 VARIANTS = {
     "whole modalities": "frontend=concat n_layers=1 conv_topology=parallel gate=sigmoid pair_pool=last "
@@ -94,7 +102,7 @@ SPLITS = ["fg_subnet=bigru qkv=per_group", "use_bigru=false attend_over=groups"]
 
 def ufen_run(words: str, steps: int, groups=()) -> Any:
     """One modality's X_fus for three clips of 7, 2 and 0 steps, padded to ``steps``."""
-    s = settings(model_block("ufen_mtfn", "d_model=4", "cross_heads=1", "ed_heads=1", *words.split()))
+    s: Any = models.read(model_block("ufen_mtfn", "d_model=4", "cross_heads=1", "ed_heads=1", *words.split()))
     x = np.zeros((3, steps, 5), np.float32)
     x[0, :7] = np.random.default_rng(0).normal(size=(7, 5))
     x[1, :2] = np.random.default_rng(1).normal(size=(2, 5))

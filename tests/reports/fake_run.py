@@ -9,6 +9,9 @@ import numpy as np
 from msa_jax import metrics
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 
+#: Clips per split as published.
+COUNTS = {"mosi": (1284, 229, 686), "sims": (1368, 456, 457)}
+
 
 def spec(name: str, metric_set: str) -> DatasetSpec:
     groups = {"Gaze": (0, 1), "AU": (2, 3, 4)}
@@ -24,7 +27,7 @@ def spec(name: str, metric_set: str) -> DatasetSpec:
         label_range=(-limit, limit),
         metrics=metric_set,
         tasks=("M", "T", "A", "V"),
-        counts={"train": 1368, "valid": 456, "test": 457},
+        counts=dict(zip(("train", "valid", "test"), COUNTS.get(name, COUNTS["sims"]), strict=True)),
         synthetic=name == "synthetic",
     )
 

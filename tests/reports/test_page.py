@@ -115,7 +115,7 @@ def test_the_page_can_be_read_out(synthetic):
 def test_score_table_of_mosi_stands_beside_the_paper(mosi, tmp_path):
     parsed, _ = mosi
     head, *rows = parsed.tables[0]
-    assert head == ["metric", "test", "validation", "UFEN+MTFN, Cai et al. 2025"]
+    assert head == ["metric", "test", "validation", "this model in Cai et al. 2025"]
     result = json.loads(
         (fake_run.write(tmp_path, name="mosi", metric_set="mosi") / "result.json").read_text()
     )

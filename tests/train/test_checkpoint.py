@@ -1,5 +1,9 @@
 """Checkpoints come back whole, and damaged ones are noticed, kept and passed over."""
 
+import json
+import pathlib
+import shutil
+
 import jax
 import numpy as np
 import optax
@@ -7,7 +11,7 @@ import pytest
 from toy import run_steps, toy_training
 
 from msa_jax.errors import RunError
-from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, with_best
+from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, read_best, with_best
 
 
 def trained(epochs):
@@ -16,13 +20,12 @@ def trained(epochs):
 
 
 def save_two(folder, warnings):
-    """Saves steps 5 and 10 and returns both states (copies: saving never keeps the caller's arrays)."""
+    """Saves steps 5 and 10 as checkpoints 1 and 2; returns copies of the states, as saving makes."""
     checkpoints = Checkpoints(folder, warnings.append)
     states = [trained(1), trained(2)]
     for number, state in enumerate(states, 1):
-        progress = Progress(
-            epoch=number, best_score=0.1 * number, sums={"loss": 1 / 3}, history=[{"mae": np.pi}]
-        )
+        progress = Progress(number, best_score=0.1 * number, best_epoch=number)
+        progress.sums, progress.history = {"loss": 1 / 3}, [{"mae": np.pi}]
         checkpoints.save(state, best_of(state), progress)
     checkpoints.close()
     return states
@@ -94,14 +97,14 @@ def test_a_damaged_newest_step_falls_back_and_is_kept(tmp_path, damage):
     warnings = []
     folder = tmp_path / "checkpoints"
     states = save_two(folder, warnings)
-    damage(folder / "10")
+    damage(folder / "2")
     state, _, progress = restore(folder, warnings)
     assert_same(state, states[0])
     assert progress.epoch == 1
     assert len(warnings) == 1
-    assert "checkpoint 10 is damaged" in warnings[0]
-    assert (tmp_path / "checkpoints-damaged" / "10").is_dir()
-    # The step's number is free again.
+    assert "checkpoint 2 is damaged" in warnings[0]
+    assert (tmp_path / "checkpoints-damaged" / "2").is_dir()
+    # The number is free again.
     checkpoints = Checkpoints(folder, warnings.append)
     checkpoints.save(states[1], best_of(states[1]), Progress(epoch=2))
     checkpoints.close()
@@ -111,11 +114,11 @@ def test_a_damaged_newest_step_falls_back_and_is_kept(tmp_path, damage):
 def test_nothing_readable_is_an_error_and_nothing_is_lost(tmp_path):
     folder = tmp_path / "checkpoints"
     save_two(folder, [])
-    truncate(folder / "5")
-    truncate(folder / "10")
+    truncate(folder / "1")
+    truncate(folder / "2")
     with pytest.raises(RunError, match="no checkpoint under"):
         restore(folder, [])
-    assert {p.name for p in (tmp_path / "checkpoints-damaged").iterdir()} == {"5", "10"}
+    assert {p.name for p in (tmp_path / "checkpoints-damaged").iterdir()} == {"1", "2"}
 
 
 def test_another_state_layout_is_named_and_nothing_moves(tmp_path):
@@ -126,16 +129,106 @@ def test_another_state_layout_is_named_and_nothing_moves(tmp_path):
     with pytest.raises(RunError, match="another version of msa_jax"):
         checkpoints.restore(other, best_of(other))
     checkpoints.close()
-    assert {p.name for p in folder.iterdir()} == {"5", "10"}
+    assert {p.name for p in folder.iterdir()} == {"1", "2"}
 
 
 def test_saving_the_same_step_again_keeps_the_newer_progress(tmp_path):
     state = trained(1)
     checkpoints = Checkpoints(tmp_path / "checkpoints", print)
-    checkpoints.save(state, best_of(state), Progress(epoch=0, chunk=3))
+    checkpoints.save(state, best_of(state), Progress(epoch=0, batch=3))
     checkpoints.save(state, best_of(state), Progress(epoch=1))
     checkpoints.close()
     assert restore(tmp_path / "checkpoints", [])[2] == Progress(epoch=1)
+
+
+def test_a_kill_before_the_second_save_of_a_step_leaves_the_first(tmp_path, monkeypatch):
+    """An epoch's end may come at the step of a save inside it; what is there stays until the new stands."""
+    state = trained(1)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", print)
+    checkpoints.save(state, best_of(state), Progress(batch=5))
+    checkpoints._manager.wait_until_finished()
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints._manager, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save(state, best_of(state), Progress(epoch=1))
+    checkpoints.close()
+    assert restore(tmp_path / "checkpoints", [])[2] == Progress(batch=5)
+
+
+def test_at_every_moment_of_many_saves_a_whole_checkpoint_is_on_disk(tmp_path, monkeypatch):
+    """Orbax removes old ones by itself: never before the new one has its final name."""
+    folder, state, left = tmp_path / "checkpoints", trained(1), []
+    remove = shutil.rmtree
+
+    def watched(path, *rest, **named):
+        if pathlib.Path(path).parent == folder:
+            left.append({p.name for p in folder.iterdir() if p.name.isdecimal()} - {pathlib.Path(path).name})
+        return remove(path, *rest, **named)
+
+    monkeypatch.setattr(shutil, "rmtree", watched)
+    checkpoints = Checkpoints(folder, print)
+    for epoch in range(5):
+        checkpoints.save(state, best_of(state), Progress(epoch=epoch))
+    checkpoints.close()
+    assert len(left) == 3
+    assert all(left)
+    assert {p.name for p in folder.iterdir()} == {"4", "5"}
+
+
+def test_a_folder_whose_checkpoints_have_the_numbers_of_steps_goes_on(tmp_path):
+    folder = tmp_path / "checkpoints"
+    states = save_two(folder, [])
+    (folder / "2").rename(folder / "10")
+    (folder / "1").rename(folder / "5")
+    assert_same(restore(folder, [])[0], states[1])
+    checkpoints = Checkpoints(folder, print)
+    checkpoints.save(states[0], best_of(states[0]), Progress(epoch=7))
+    checkpoints.close()
+    assert {p.name for p in folder.iterdir()} == {"10", "11"}
+    assert restore(folder, [])[2].epoch == 7
+
+
+def change_meta(folder, change):
+    path = folder / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    change(meta["progress"])
+    path.write_text(json.dumps(meta))
+
+
+def test_a_field_that_a_later_version_recorded_is_no_damage(tmp_path):
+    folder, warnings = tmp_path / "checkpoints", []
+    states = save_two(folder, warnings)
+    change_meta(folder / "2", lambda progress: progress.update(invented_later=[1]))
+    state, _, progress = restore(folder, warnings)
+    assert_same(state, states[1])
+    assert progress.epoch == 2
+    assert warnings == []
+
+
+def test_what_is_set_aside_twice_is_kept_twice(tmp_path):
+    folder = tmp_path / "checkpoints"
+    for _ in range(2):
+        state = trained(1)
+        checkpoints = Checkpoints(folder, print)
+        for epoch in (1, 2):
+            checkpoints.save(state, best_of(state), Progress(epoch=epoch))
+        checkpoints.close()
+        newest = max(int(p.name) for p in folder.iterdir())
+        (folder / str(newest)).rename(folder / "9")
+        truncate(folder / "9")
+        restore(folder, [])
+    assert {p.name for p in (tmp_path / "checkpoints-damaged").iterdir()} == {"9", "9-1"}
+
+
+def test_the_best_model_is_read_without_the_training_state(tmp_path):
+    states = save_two(tmp_path / "checkpoints", [])
+    best, progress = read_best(tmp_path / "checkpoints", print)
+    assert_same(best["params"], states[1].params)
+    assert progress.epoch == 2
 
 
 def test_the_best_model_is_a_copy_that_outlives_training():

@@ -27,7 +27,7 @@ def test_classes_from_file_to_report(tmp_path):
     result = train_and_evaluate(config, tmp_path / "run")
     with (tmp_path / "run" / "predictions.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    assert list(rows[0])[4:] == ["logit_0", "logit_1", "logit_2"]
+    assert list(rows[0])[4:] == ["logit_0", "logit_1", "logit_2", "class", "predicted_class"]
     label = np.array([int(row["label"]) for row in rows])
     np.testing.assert_array_equal(label, content["test"]["classification_labels"])
     logits = np.array([[float(row[f"logit_{k}"]) for k in range(3)] for row in rows])

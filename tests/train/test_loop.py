@@ -4,12 +4,12 @@ import json
 import pathlib
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import Toy, squared_error, toy_spec, toy_split
+from toy import register, squared_error, toy_spec, toy_split
 
-from msa_jax import models
 from msa_jax.config import load
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import ConfigError, RunError
@@ -28,21 +28,19 @@ def broken_for_clip_7(outputs, batch, memory):
 
 def run(monkeypatch, workdir, *overrides, objective=squared_error):
     """Trains the toy model on toy clips through the public function; returns (result, rows)."""
-    entry = models.ModelEntry(lambda _model, _spec: Toy(), lambda _model, _spec: Objective(objective))
-    monkeypatch.setitem(models.MODELS, "toy", entry)
+    register(monkeypatch, Objective(objective))
     splits = {
         name: toy_split(n, seed)
         for seed, (name, n) in enumerate({"train": 30, "valid": 9, "test": 8}.items())
     }
     monkeypatch.setattr(loop, "load_dataset", lambda _data: Dataset(toy_spec(), splits))
     plain = [
-        "model.name=toy",
         "train.epochs=6",
         "train.learning_rate=0.05",
         "train.batch_size=8",
         "data.buckets=1",
     ]
-    result = loop.train_and_evaluate(load(CONFIG, [*plain, *overrides]), workdir)
+    result = loop.train_and_evaluate(load(f"{CONFIG}:toy", [*plain, *overrides]), workdir)
     rows = [json.loads(line) for line in (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()]
     return result, rows
 
@@ -97,6 +95,45 @@ def test_a_loss_that_is_not_finite_names_step_clips_and_checkpoint(monkeypatch, 
         run(monkeypatch, tmp_path, objective=broken_for_clip_7)
 
 
+def with_broken_gradient(outputs, batch, memory):
+    """A finite loss whose gradient is not: 0 times the infinite slope of a root at 0."""
+    loss, parts = squared_error(outputs, batch, memory)
+    return loss + jnp.sqrt(0 * jnp.abs(outputs.predictions["M"]).sum()), parts
+
+
+@pytest.mark.parametrize(
+    ("settings", "step"),
+    [(["train.batch_size=30"], 1), (["train.batch_size=8", "train.checkpoint_steps=1"], 1)],
+    ids=["in an epoch's last step", "before a checkpoint"],
+)
+def test_parameters_that_are_not_finite_name_step_clips_and_advice(monkeypatch, tmp_path, settings, step):
+    with pytest.raises(
+        RunError, match=rf"parameters are not finite after step {step} \(epoch 1\) on"
+    ) as caught:
+        run(monkeypatch, tmp_path, *settings, objective=with_broken_gradient)
+    for words in ("the clips clip", "there is no checkpoint yet", "Lower train.learning_rate"):
+        assert words in str(caught.value)
+    assert not any(p.name.isdecimal() for p in (tmp_path / "checkpoints").iterdir())
+
+
+def test_predictions_that_are_not_finite_name_split_clips_and_advice(monkeypatch, tmp_path):
+    real = loop.Loop.evaluate
+    infinite = {"calls": 0}
+
+    def evaluate(self, split):
+        infinite["calls"] += 1
+        if infinite["calls"] == 2:
+            wide = jax.tree.map(lambda x: jnp.sign(x) * 3e38, self.state.params)
+            self.state = self.state.replace(params=wide)
+        return real(self, split)
+
+    monkeypatch.setattr(loop.Loop, "evaluate", evaluate)
+    with pytest.raises(
+        RunError, match=r"after step 8 the predictions for \d clips of the split 'valid'.*step 4"
+    ):
+        run(monkeypatch, tmp_path)
+
+
 def test_validation_losses_are_means_over_clips(monkeypatch, tmp_path):
     """Batches of 4 leave a last one of 1; it must count as one clip, not as a quarter of the loss."""
     whole, _ = run(monkeypatch, tmp_path / "a", "train.epochs=1")
@@ -120,11 +157,11 @@ def test_streaming_from_disk_trains_the_same_model(monkeypatch, tmp_path):
     [
         ("train.monitor=mea", "'mae'"),
         ("train.batch_size=0", "at least 1"),
-        ("train.learning_rate=-1", "not be negative"),
+        ("train.learning_rate=-1", "not negative"),
         ("train.precision=float16", "bfloat16"),
         ("train.devices=99", "there are"),
         ("data.feature_norm=zscore", "zscore_train"),
-        ("model.name=tiy", "toy"),
+        ("model.name=tiy", r"configs/mosi\.py:tiy"),
     ],
 )
 def test_settings_that_cannot_work_are_named_before_training(monkeypatch, tmp_path, override, words):

@@ -27,6 +27,7 @@ def test_claiming_twice_with_the_same_settings_is_a_resume(tmp_path):
 def test_another_configuration_is_refused_with_the_difference(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.claim(load(CONFIG), toy_spec(), toy_spec())
+    (folder.path / "checkpoints" / "1").mkdir(parents=True)
     before = (folder.path / "config.json").read_bytes()
     with pytest.raises(RunError, match=r"train\.seed: 1111 -> 3"):
         folder.claim(load(CONFIG, ["train.seed=3"]), toy_spec(), toy_spec())
@@ -36,9 +37,44 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
 def test_another_data_set_is_refused(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.claim(load(CONFIG), toy_spec(), toy_spec())
+    (folder.path / "best").mkdir()
     other = type(toy_spec())(**{**vars(toy_spec()), "counts": {"train": 3}})
     with pytest.raises(RunError, match=r"another spec\.json"):
         folder.claim(load(CONFIG), other, other)
+
+
+def test_what_has_not_trained_can_be_claimed_anew(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(load(CONFIG), toy_spec(), toy_spec())
+    folder.claim(load(CONFIG, ["train.learning_rate=0.5"]), toy_spec(), toy_spec())
+    assert json.loads((folder.path / "config.json").read_text())["train"]["learning_rate"] == 0.5
+
+
+@pytest.mark.parametrize("name", ["config.json", "spec.json"])
+@pytest.mark.parametrize("text", ["", "[1]", "{"])
+def test_a_record_that_is_damaged_is_one_sentence(tmp_path, name, text):
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(load(CONFIG), toy_spec(), toy_spec())
+    (folder.path / "checkpoints" / "1").mkdir(parents=True)
+    (folder.path / name).write_text(text)
+    with pytest.raises(RunError, match=rf"{name} cannot be read .*another --workdir"):
+        folder.claim(load(CONFIG), toy_spec(), toy_spec())
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path):
+    """Strict JSON has no NaN: browsers, jq and most languages refuse a file that has."""
+    folder = RunFolder(tmp_path)
+    scores = {"mae": 0.5, "corr": float("nan"), "loss": np.float64("inf"), "rows": [(1, float("-inf"))]}
+    folder.write_result({"test": scores, "best_epoch": 1})
+    folder.write_history([{"epoch": 1, "valid": scores}])
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    for name in ("result.json", "metrics.jsonl"):
+        read = json.loads((tmp_path / name).read_text(), parse_constant=refuse)
+        found = read.get("test") or read["valid"]
+        assert found == {"mae": 0.5, "corr": None, "loss": None, "rows": [[1, None]]}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")

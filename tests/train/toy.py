@@ -1,5 +1,9 @@
 """A small data set and a small model, to test the training machinery without a real model."""
 
+import sys
+import types
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,13 +11,16 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from msa_jax import models
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.dataset import Split
 from msa_jax.data.loader import Plan, Source, bucket_shapes, clip_lengths
 from msa_jax.data.preprocess import Preprocess
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
+from msa_jax.models.declare import Declaration, Preset
 from msa_jax.models.objectives import Objective
 from msa_jax.models.outputs import Outputs
+from msa_jax.models.settings import BaseSettings
 from msa_jax.train.accumulate import Optimizer
 from msa_jax.train.state import create_state
 from msa_jax.train.step import Learner, Programs
@@ -37,6 +44,21 @@ class Toy(nn.Module):
         fusion = nn.Dropout(self.dropout, deterministic=not train)(jnp.concatenate(means, -1))
         fusion = nn.tanh(nn.Dense(5)(fusion))
         return Outputs(predictions={"M": nn.Dense(1)(fusion)[:, 0]}, features={"fusion": fusion})
+
+
+def register(monkeypatch, objective: Objective, dropout: float = 0.0, frozen: tuple[str, ...] = ()) -> None:
+    """Makes ``configs/mosi.py:toy`` a configuration of this model."""
+    presets = {"mosi": Preset(BaseSettings(), {"schedule": "cosine"})}
+    module: Any = types.ModuleType("toy_model")
+    module.MODEL = Declaration(
+        BaseSettings,
+        presets,
+        lambda _s, _spec: Toy(dropout),
+        lambda _s, _spec: objective,
+        frozen=lambda _s: frozen,
+    )
+    monkeypatch.setitem(sys.modules, "toy_model", module)
+    monkeypatch.setitem(models.MODELS, "toy", "toy_model")
 
 
 def squared_error(outputs, batch, _memory):

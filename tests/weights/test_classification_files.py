@@ -78,7 +78,7 @@ def test_the_settings_of_a_run_on_classes_give_a_model_with_logits(name):
     """Needs no PyTorch: the settings, labels and objective of such a file."""
     arrays, meta = golden(name)
     block, inputs = model_block(on_classes(meta)), inputs_of(arrays)
-    assert (block.task, block.n_classes) == ("classification", 3)
+    assert (block.task, block.classes) == ("classification", 3)
     assert model_block(meta).task == "regression"
     spec = spec_of(inputs, meta)
     model: Any = models.build(block, spec)

@@ -103,7 +103,7 @@ class Twin:
 
 
 def test_twenty_adam_steps_stay_beside_pytorch():
-    """Needs PyTorch alone; tests/interop/test_adam_steps.py does it with every public class."""
+    """Needs PyTorch alone; tests/weights/test_adam_steps.py does it with every public class."""
     torch: Any = pytest.importorskip("torch")
     batches = our_steps.varied(ARRAYS, 20)
     sizes = META["config"]

@@ -5,12 +5,13 @@ until :class:`StoredArray` is asked for numbers, and then some MB at a time.
 """
 
 import codecs
+import dataclasses
 import math
 import pathlib
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +24,34 @@ class Broken(Exception):
     """The file is not a pickle of the kind that we read; the text says why."""
 
 
-class Span(NamedTuple):
-    """A long string that stays in the file: UTF-8 text where ``text`` is set, else bytes."""
+class OldText(bytes):
+    """A string of Python 2: bytes, which may be meant as text."""
+
+    def text(self) -> str:
+        """As UTF-8, or as Latin-1 where it is not that."""
+        try:
+            return self.decode()
+        except UnicodeError:
+            return self.decode("latin-1")
+
+
+def as_text(value: Any) -> Any:
+    """A string of Python 2 as text; all else as it is."""
+    return value.text() if isinstance(value, OldText) else value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)  # no tuple, which a list of clips may be
+class Span:
+    """A long string that stays in the file: UTF-8 text where ``text`` is set, else bytes.
+
+    Where ``old`` is set it is a string of Python 2 (see :class:`OldText`).
+    """
 
     path: pathlib.Path
     start: int
     size: int
     text: bool
+    old: bool = False
 
     def pieces(self) -> Iterator[bytes]:
         """Yields the stored bytes, some MB at a time."""
@@ -40,10 +62,13 @@ class Span(NamedTuple):
 
     def decode(self) -> str:
         """The whole string; bytes are taken for UTF-8 too."""
+        if self.old:
+            return OldText(b"".join(self.pieces())).text()
         return b"".join(self.pieces()).decode("utf-8", "surrogatepass")
 
 
-class Latin1(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Latin1:
     """Bytes that protocol 2 wrote as text, one character a byte."""
 
     text: str | Span
@@ -60,20 +85,30 @@ class Latin1(NamedTuple):
 
 
 class Dtype:
-    """What the file says of an element type; its byte order comes in a later instruction."""
+    """What the file says of an element type; its byte order comes in a later instruction.
+
+    Dates, complex numbers and records are known by their size only, so that an array of them can be
+    passed over.
+    """
+
+    _CODES = re.compile(r"b1|[iuf](1|2|4|8)|[SUV][1-9]\d{0,6}|O8?|[mM]8|c(8|16)", re.ASCII)
 
     def __init__(self, code: Any):
-        if not (isinstance(code, str) and re.fullmatch(r"b1|[iuf](1|2|4|8)|[SU][1-9]\d{0,6}|O8?", code)):
+        code = as_text(code)
+        if not (isinstance(code, str) and self._CODES.fullmatch(code)):
             raise Broken("an array's elements are neither numbers nor strings")
         self.dtype = np.dtype("O" if code[0] == "O" else code)
 
     def build(self, state: Any) -> None:
         """Takes the state that NumPy writes: version, byte order, then three None for plain types."""
-        if not (isinstance(state, tuple) and len(state) >= 5 and state[1] in ("<", ">", "|", "=")):
+        orders = ("<", ">", "|", "=")
+        if not (isinstance(state, tuple) and len(state) >= 5 and as_text(state[1]) in orders):
             raise Broken("an array's element type is described in an unknown way")
+        if self.dtype.kind == "V":
+            return
         if any(part is not None for part in state[2:5]):
             raise Broken("an array has named fields or sub-arrays; features must be plain numbers")
-        self.dtype = self.dtype.newbyteorder(state[1])
+        self.dtype = self.dtype.newbyteorder(as_text(state[1]))
 
 
 class StoredArray:
@@ -91,6 +126,13 @@ class StoredArray:
         self._content: Any = b""
         self._axes: tuple[int, ...] = (0,)
         self._stored_shape: tuple[int, ...] = (0,)
+
+    @classmethod
+    def zeros(cls, path: pathlib.Path, shape: tuple[int, ...]) -> "StoredArray":
+        """A float32 array of zeros, in place of one that the file lacks."""
+        array = cls(path)
+        array.fill(shape, Dtype("f4"), bytes(4 * math.prod(shape)))
+        return array
 
     def fill(self, shape: Any, dtype: Any, content: Any, axes: Any = None) -> None:
         """Says what the array is.
@@ -178,6 +220,45 @@ class StoredArray:
         return mapped.transpose(self._axes)
 
 
+class MaskedArray(StoredArray):
+    """A masked array; what is masked counts as NaN."""
+
+    def __init__(self, path: pathlib.Path):
+        super().__init__(path)
+        self._mask = StoredArray(path)
+
+    def build(self, state: Any) -> None:
+        """Takes the state that NumPy writes: an array's, then the mask's data and a fill value."""
+        if not (isinstance(state, tuple) and len(state) == 7):
+            raise Broken("a masked array is described in an unknown way")
+        super().build(state[:5])
+        self._mask.build((*state[:2], Dtype("b1"), state[3], state[5]))
+
+    def objects(self) -> list[Any]:
+        """The elements of an object array, flat; None where masked."""
+        hidden = self._mask.load().reshape(-1)
+        return [None if mask else item for item, mask in zip(super().objects(), hidden, strict=False)]
+
+    def load(self, dtype: np.dtype | type | None = None) -> np.ndarray:
+        """The array in memory, as :meth:`StoredArray.load` gives it, NaN where masked.
+
+        Raises:
+          DataError: if something is masked that can't be NaN.
+        """
+        array, hidden = super().load(dtype), self._mask.load()
+        if hidden.any():
+            if array.dtype.kind != "f":
+                raise DataError(
+                    f"{self._path}: a masked array of {array.dtype} hides values that are needed; fill them."
+                )
+            array[hidden] = np.nan
+        return array
+
+    def view(self, dtype: np.dtype | type) -> np.ndarray:
+        """The same as :meth:`load`; the file holds no NaN for what is masked."""
+        return self.load(dtype)
+
+
 def readable(texts: np.ndarray) -> bool:
     """Whether a fixed-width string array holds code points only; Python raises on others."""
     if texts.dtype.kind != "U" or not texts.size:
@@ -203,4 +284,6 @@ def _fits(content: Any, dtype: np.dtype, count: int) -> bool:
     if isinstance(content, Latin1) and isinstance(content.text, Span):
         # UTF-8 writes such a character in one or two bytes; the exact count is checked on loading.
         return count * dtype.itemsize <= content.text.size <= 2 * count * dtype.itemsize
-    return isinstance(content, Latin1) and len(content.text) == count * dtype.itemsize
+    if isinstance(content, Latin1) and isinstance(content.text, str):
+        return len(content.text) == count * dtype.itemsize
+    return False

@@ -2,24 +2,31 @@
 
 A pickle is a program for a small stack machine; Python's own machine imports and calls whatever the
 program names. This one knows only the instructions that plain data and NumPy arrays need, and the
-dozen names in :data:`_NAMES`, each of which stands for a function of this module: nothing is
+few names of :mod:`msa_jax.data.pickle.names`, each of which stands for a function of ours: nothing is
 imported, no class is made and nothing of the file's choice is ever called.
 
 Long strings stay in the file, and arrays come out as :class:`~msa_jax.data.pickle.arrays.StoredArray`. So an
 instruction costs some hundred bytes of memory beyond what it reads from the file, and
 :data:`MAX_INSTRUCTIONS` bounds their number.
+
+Python 2's pickles are read too (protocols 0 to 2). Their strings are :class:`OldText`: text or bytes,
+which the file does not say.
 """
 
+import codecs
 import io
 import os
 import pathlib
 import pickle
 import pickletools
 import struct
+import warnings
 from collections.abc import Callable
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
-from msa_jax.data.pickle.arrays import Broken, Dtype, Latin1, Span, StoredArray
+from msa_jax.data.pickle import names
+from msa_jax.data.pickle.arrays import Broken, Dtype, OldText, Span, StoredArray
+from msa_jax.data.pickle.names import Foreign, Name
 from msa_jax.errors import DataError
 
 #: MOSEI has 22,856 clips: half a million, or two if each clip has arrays of its own.
@@ -31,6 +38,7 @@ _LONG_NAME = 512
 _CONSTANTS = {pickle.NONE: None, pickle.NEWTRUE: True, pickle.NEWFALSE: False}
 _NUMBERS = {pickle.BININT: "<i", pickle.BININT1: "<B", pickle.BININT2: "<H", pickle.BINFLOAT: ">d"}
 _BYTES = {pickle.SHORT_BINBYTES: "<B", pickle.BINBYTES: "<I", pickle.BINBYTES8: "<Q", pickle.BYTEARRAY8: "<Q"}
+_OLD_TEXTS = {pickle.SHORT_BINSTRING: "<B", pickle.BINSTRING: "<i"}
 _TEXTS = {pickle.SHORT_BINUNICODE: "<B", pickle.BINUNICODE: "<I", pickle.BINUNICODE8: "<Q"}
 # A set becomes a list: feature files have no use for one, and so nothing of the file's is hashed.
 _CONTAINERS = {pickle.EMPTY_LIST: list, pickle.EMPTY_SET: list, pickle.EMPTY_DICT: dict}
@@ -38,7 +46,7 @@ _TUPLES = {pickle.EMPTY_TUPLE: 0, pickle.TUPLE1: 1, pickle.TUPLE2: 2, pickle.TUP
 _GETS = {pickle.BINGET: "<B", pickle.LONG_BINGET: "<I"}
 _PUTS = {pickle.BINPUT: "<B", pickle.LONG_BINPUT: "<I"}
 _REFUSED = {
-    **dict.fromkeys((pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX), "make an object of a class"),
+    pickle.OBJ: "make an object of a class",
     **dict.fromkeys((pickle.EXT1, pickle.EXT2, pickle.EXT4), "call code from Python's extension registry"),
     **dict.fromkeys((pickle.PERSID, pickle.BINPERSID), "load an object by a persistent id"),
     **dict.fromkeys((pickle.NEXT_BUFFER, pickle.READONLY_BUFFER), "read a buffer outside of itself"),
@@ -60,8 +68,9 @@ def load(path: pathlib.Path) -> Any:
     """Reads a pickle of plain values and NumPy arrays.
 
     Returns:
-      Numbers, strings, None, lists, tuples, dicts, :class:`StoredArray` for arrays and NumPy scalars,
-      :class:`Span` for strings over 4 kB. They hold no open file.
+      Numbers, strings, None, lists (for sets too), tuples, dicts, :class:`StoredArray` for arrays and
+      NumPy scalars, :class:`Span` for strings over 4 kB, :class:`~msa_jax.data.pickle.names.Foreign` for
+      objects of pandas, pathlib and datetime. They hold no open file.
 
     Raises:
       DataError: if the file is missing, damaged, not a pickle, or asks for anything else than data.
@@ -79,97 +88,14 @@ def load(path: pathlib.Path) -> Any:
 def _recognise(path: pathlib.Path, file: BinaryIO) -> None:
     """Refuses a file that does not begin like a pickle, naming what it is."""
     head = file.peek(32) if isinstance(file, io.BufferedReader) else b""
-    if head[:1] == pickle.PROTO:
+    # Protocols 0 and 1 do not say that they are; a feature file begins with a dict then.
+    if head.startswith((pickle.PROTO, pickle.MARK + pickle.DICT, pickle.EMPTY_DICT)):
         return
     for start, what in _NOT_PICKLES.items():
         if head.lstrip().startswith(start):
             raise DataError(f"{path} is not a feature pickle but {what}.")
-    what = (
-        "something else, or a pickle of protocol 0 or 1: save it with protocol 4" if head else "an empty file"
-    )
+    what = "something else" if head else "an empty file"
     raise DataError(f"{path} is not a feature pickle but {what}.")
-
-
-class _Name(NamedTuple):
-    """A name that the file may use, and what we do where it is called."""
-
-    name: str
-    call: Callable[[pathlib.Path, tuple], Any] | None
-
-
-def _make_dtype(path: pathlib.Path, args: tuple) -> Dtype:
-    del path
-    return Dtype(args[0])
-
-
-def _make_array(path: pathlib.Path, args: tuple) -> StoredArray:
-    del args  # (numpy.ndarray, (0,), b"b"): shape and data follow in a later instruction
-    return StoredArray(path)
-
-
-def _make_scalar(path: pathlib.Path, args: tuple) -> StoredArray:
-    dtype, content = args
-    scalar = StoredArray(path)
-    scalar.fill((), dtype, content)
-    return scalar
-
-
-def _from_buffer(path: pathlib.Path, args: tuple) -> StoredArray:
-    # Newer NumPy adds a fifth argument: the order of the axes, where it is neither C nor Fortran.
-    content, dtype, shape, order, axes = args if len(args) == 5 else (*args, None)
-    array = StoredArray(path)
-    if order == "F":
-        array.fill_fortran(shape, dtype, content)
-    else:
-        array.fill(shape, dtype, content, axes)
-    return array
-
-
-def _encode(path: pathlib.Path, args: tuple) -> Latin1:
-    del path
-    text, encoding = args
-    is_text = isinstance(text, str) or (isinstance(text, Span) and text.text)
-    if encoding not in ("latin1", "latin-1") or not is_text:
-        raise Broken("a byte string is written in an unknown way")
-    return Latin1(text)
-
-
-def _empty(make: Callable[[], Any]) -> Callable[[pathlib.Path, tuple], Any]:
-    def call(path: pathlib.Path, args: tuple) -> Any:
-        del path
-        if not all(isinstance(argument, _Name) for argument in args):  # defaultdict(list) is one
-            raise Broken("a container is written in an unknown way")
-        return make()
-
-    return call
-
-
-def _set(path: pathlib.Path, args: tuple) -> list:
-    del path
-    if len(args) != 1 or not isinstance(args[0], list):
-        raise Broken("a set is written in an unknown way")
-    return args[0]
-
-
-def _names() -> dict[str, _Name]:
-    calls: dict[str, Callable[[pathlib.Path, tuple], Any] | None] = {
-        "_codecs.encode": _encode,
-        "numpy.ndarray": None,
-        "numpy.dtype": _make_dtype,
-        "collections.OrderedDict": _empty(dict),
-        "collections.defaultdict": _empty(dict),
-    }
-    for core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
-        calls[f"{core}.multiarray._reconstruct"] = _make_array
-        calls[f"{core}.multiarray.scalar"] = _make_scalar
-        calls[f"{core}.numeric._frombuffer"] = _from_buffer
-    for builtins in ("builtins", "__builtin__"):  # protocol 2 writes the name that Python 2 had
-        calls |= {f"{builtins}.bytes": _empty(bytes), f"{builtins}.set": _set}
-        calls |= {f"{builtins}.list": None, f"{builtins}.dict": None}
-    return {name: _Name(name, call) for name, call in calls.items()}
-
-
-_NAMES = _names()
 
 
 class _Machine:
@@ -197,8 +123,21 @@ class _Machine:
             pickle.GLOBAL: lambda: push(self.find(self.line(), self.line())),
             pickle.INST: lambda: self.refuse(f"call {f'{self.line()}.{self.line()}'!r:.200}"),
             pickle.STACK_GLOBAL: lambda: push(self.find(pop(-2), pop())),
+            pickle.FROZENSET: lambda: push(self.since_mark()),
             pickle.REDUCE: self.reduce,
+            pickle.NEWOBJ: lambda: self.new_object([pop()]),
+            pickle.NEWOBJ_EX: lambda: self.new_object([pop(), pop()]),
             pickle.BUILD: self.build,
+            # Protocol 0 writes lines of text.
+            pickle.INT: self.push_int,
+            pickle.LONG: lambda: push(int(self.line().removesuffix("L"))),
+            pickle.FLOAT: lambda: push(float(self.line())),
+            pickle.STRING: lambda: push(self.quoted()),
+            pickle.UNICODE: lambda: push(self.long_line().decode("raw-unicode-escape")),
+            pickle.LIST: lambda: push(self.since_mark()),
+            pickle.DICT: self.push_dict,
+            pickle.GET: lambda: push(self.memo[int(self.line())]),
+            pickle.PUT: lambda: self.put(int(self.line())),
         }
 
     def run(self) -> Any:
@@ -231,6 +170,8 @@ class _Machine:
             self.stack.append(self.number(_NUMBERS[code]))
         elif code in _TEXTS:
             self.stack.append(self.string(self.number(_TEXTS[code]), text=True))
+        elif code in _OLD_TEXTS:
+            self.stack.append(self.string(self.number(_OLD_TEXTS[code]), text=False, old=True))
         elif code in _BYTES:
             self.stack.append(self.string(self.number(_BYTES[code]), text=False))
         elif code in _TUPLES:
@@ -267,14 +208,40 @@ class _Machine:
             raise Broken("a name does not end")
         return line[:-1].decode()
 
-    def string(self, size: int, *, text: bool) -> str | bytes | Span:
-        if size > self.size - self.at:
+    def long_line(self) -> bytes:
+        """A line of any length; protocol 0 writes whole arrays so."""
+        line = self.file.readline(self.size)
+        if not line.endswith(b"\n"):
+            raise Broken("it ends too early, perhaps an unfinished download")
+        return line[:-1]
+
+    def quoted(self) -> OldText:
+        line = self.long_line().strip()
+        if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
+            raise Broken("a string has no quotes")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes that Python never writes
+            return OldText(codecs.escape_decode(line[1:-1])[0])
+
+    def push_int(self) -> None:
+        line = self.line()
+        self.stack.append({"00": False, "01": True}[line] if line in ("00", "01") else int(line))
+
+    def push_dict(self) -> None:
+        items = self.since_mark()
+        self.stack.append({})
+        self.update(items)
+
+    def string(self, size: int, *, text: bool, old: bool = False) -> str | bytes | Span:
+        if not 0 <= size <= self.size - self.at:
             raise Broken("it ends too early, perhaps an unfinished download")
         if size > LONG_STRING:
-            span = Span(self.path, self.at, size, text)
+            span = Span(self.path, self.at, size, text, old)
             self.file.seek(size, os.SEEK_CUR)
             return span
         data = self.read(size)
+        if old:
+            return OldText(data)
         return data.decode("utf-8", "surrogatepass") if text else data
 
     def since_mark(self) -> list[Any]:
@@ -295,23 +262,28 @@ class _Machine:
         self.stack.append(int.from_bytes(self.read(self.read(1)[0]), "little", signed=True))
 
     def extend(self, items: list[Any]) -> None:
+        if isinstance(self.stack[-1], Foreign):
+            return
         if type(self.stack[-1]) is not list:
             raise Broken("something is appended to what is not a list")
         self.stack[-1].extend(items)
 
     def update(self, items: list[Any]) -> None:
+        if isinstance(self.stack[-1], Foreign):
+            return
         if type(self.stack[-1]) is not dict:
             raise Broken("a key is set in what is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
+            key = key.text() if isinstance(key, OldText) else key
             # Hashing a deeply nested key could overrun the stack; huge integers can be made to collide.
             if not (isinstance(key, str | bytes) or (type(key) is int and abs(key) < 2**31)):
                 raise Broken("a dict has a key that is neither text nor a small number")
             self.stack[-1][key] = value
 
-    def find(self, module: Any, name: Any) -> _Name:
+    def find(self, module: Any, name: Any) -> Name:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise Broken("a name is not text")
-        known = _NAMES.get(f"{module}.{name}")
+        known = names.find(f"{module}.{name}")
         if known is None and module.partition(".")[0] == "torch":
             raise DataError(
                 f"{self.path} holds PyTorch objects; save it again with every tensor as a NumPy array "
@@ -321,15 +293,26 @@ class _Machine:
 
     def reduce(self) -> None:
         args, function = self.stack.pop(), self.stack.pop()
-        if not (isinstance(function, _Name) and function.call and isinstance(args, tuple)):
+        if not isinstance(function, Name):
             raise Broken("something is called that is not a function")
+        if function.call is None or not isinstance(args, tuple):
+            raise Broken(f"it tries to call {function.name!r}, which is not a function")
         self.stack.append(function.call(self.path, args))
 
+    def new_object(self, arguments: list[Any]) -> None:
+        kind = self.stack.pop()
+        if not (isinstance(kind, Name) and kind.foreign):
+            self.refuse("make an object of a class")
+        del arguments  # what is never made needs none
+        self.stack.append(Foreign(kind.name))
+
     def build(self) -> None:
-        state = self.stack.pop()
-        if not isinstance(self.stack[-1], StoredArray | Dtype):
+        state, thing = self.stack.pop(), self.stack[-1]
+        if isinstance(thing, Foreign):
+            return
+        if not isinstance(thing, StoredArray | Dtype):
             self.refuse("change the inside of an object")
-        self.stack[-1].build(state)
+        thing.build(state)
 
     def refuse(self, deed: str) -> NoReturn:
         raise DataError(

@@ -1,15 +1,15 @@
 """All public PyTorch classes whose weights we read, by our name of the model."""
 
 from msa_jax.weights.layers import PeerModel
-from msa_jax.weights.peers import fusion, hyper, labels, memory, subspaces, transformers
+from msa_jax.weights.peers import fusion, hyper, labels, mfn, subspaces, transformers
 
 PEERS: dict[str, PeerModel] = {
     "ef_lstm": fusion.EF_LSTM,
     "lf_dnn": fusion.LF_DNN,
     "tfn": fusion.TFN,
     "lmf": fusion.LMF,
-    "mfn": memory.MFN,
-    "graph_mfn": memory.GRAPH_MFN,
+    "mfn": mfn.MFN,
+    "graph_mfn": mfn.GRAPH_MFN,
     "mlf_dnn": fusion.MLF_DNN,
     "mtfn": fusion.MTFN,
     "mlmf": fusion.MLMF,

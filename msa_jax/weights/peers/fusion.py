@@ -42,9 +42,10 @@ def _heads() -> list[Entry]:
     ]
 
 
-def _head_settings(peer: Mapping[str, Any]) -> dict[str, Any]:
+def _head_settings(peer: Mapping[str, Any], *after_fusion: str) -> dict[str, Any]:
+    """Of the three heads, and of the layers after the fusion where the class has them ("post")."""
     rates = peer.get("post_dropouts", (0.0, 0.0, 0.0, 0.0))
-    names = ("post_text", "post_audio", "post_vision", "post")
+    names = ("post_text", "post_audio", "post_vision", *after_fusion)
     widths = {
         f"post_{m}_dim": peer[f"post_{theirs}_dim"]
         for m, theirs in (("text", "text"), ("audio", "audio"), ("vision", "video"))
@@ -88,11 +89,12 @@ LF_DNN = PeerModel(_with_post, _with_post_settings)
 TFN = PeerModel(_with_post, _with_post_settings, _CONSTANTS)
 LMF = PeerModel(lambda _model: _clip_subnets() + _factors(), _lmf_settings)
 MLF_DNN = PeerModel(
-    lambda model: _with_post(model) + _heads(), lambda peer: _with_post_settings(peer) | _head_settings(peer)
+    lambda model: _with_post(model) + _heads(),
+    lambda peer: _with_post_settings(peer) | _head_settings(peer, "post"),
 )
 MTFN = PeerModel(
     lambda model: _with_post(model) + _heads(),
-    lambda peer: _with_post_settings(peer) | _head_settings(peer),
+    lambda peer: _with_post_settings(peer) | _head_settings(peer, "post"),
     _CONSTANTS,
 )
 MLMF = PeerModel(

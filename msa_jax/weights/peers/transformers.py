@@ -101,7 +101,7 @@ def _tmt_settings(peer: Mapping[str, Any]) -> dict[str, Any]:
     outputs = peer["num_outputs"]
     return {
         "task": "regression" if outputs == 1 else "classification",
-        "n_classes": outputs,
+        "classes": outputs if outputs > 1 else 0,
         "d_model": peer["dim"],
         "heads": peer["heads"],
         "head_width": peer["dim_head"],

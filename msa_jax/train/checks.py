@@ -1,0 +1,158 @@
+"""Every setting is checked before any data is read and before a folder is claimed."""
+
+import importlib.util
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from msa_jax import metrics, models
+from msa_jax.config import Config, flatten, require_choice
+from msa_jax.data.preprocess import REDUCTIONS, SCALINGS
+from msa_jax.data.spec import METRIC_SETS, MODALITIES, SPLITS, parse_columns
+from msa_jax.errors import ConfigError, DataError, nearest
+from msa_jax.train import build, optim
+
+
+class Rule(NamedTuple):
+    """What a setting may be.
+
+    Attributes:
+      holds: whether a value is that.
+      words: the same for a message, after "must be".
+    """
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _whole(low: int, high: int | None = None) -> Rule:
+    words = f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high}"
+    return Rule(lambda v: _is_whole(v) and low <= v and (high is None or v <= high), words)
+
+
+def _wholes(names: tuple[str, ...]) -> Rule:
+    def holds(value: Any) -> bool:
+        three = type(value) in (tuple, list) and len(value) == 3
+        return three and all(_is_whole(v) and v >= 1 for v in value)
+
+    return Rule(holds, f"three whole numbers of at least 1, for {', '.join(names)}")
+
+
+def _is_range(value: Any) -> bool:
+    pair = type(value) in (tuple, list) and len(value) == 2 and all(map(_is_number, value))
+    return pair and value[0] < value[1]
+
+
+_NOT_NEGATIVE = Rule(lambda v: _is_number(v) and v >= 0, "finite and not negative")
+_FLAG = Rule(lambda v: type(v) is bool, "true or false")
+_TEXT = Rule(lambda v: type(v) is str, "text")
+
+#: Of every setting beside the choices and the model's.
+RULES = {
+    "train.seed": _whole(0, 2**31 - 1),  # it is an int32 on the device
+    "train.epochs": _whole(1),
+    "train.batch_size": _whole(1),
+    "train.eval_batch_size": _whole(1),
+    "train.learning_rate": _NOT_NEGATIVE,
+    "train.weight_decay": _NOT_NEGATIVE,
+    "train.clip_norm": _NOT_NEGATIVE,
+    "train.clip_value": _NOT_NEGATIVE,
+    "train.warmup_epochs": _NOT_NEGATIVE,
+    "train.plateau_factor": _NOT_NEGATIVE,
+    "train.plateau_patience": _whole(0),
+    "train.accumulate": _whole(1),
+    "train.min_delta": _NOT_NEGATIVE,
+    "train.patience": _whole(0),
+    "train.chunk_steps": _whole(0),
+    "train.checkpoint_steps": _whole(0),
+    "train.devices": _whole(0),
+    "train.tensorboard": _FLAG,
+    "data.name": _TEXT,
+    "data.path": _TEXT,
+    "data.root": _TEXT,
+    "data.file": _TEXT,
+    "data.label_range": Rule(_is_range, "two finite numbers, the lower first"),
+    "data.buckets": _whole(1),
+    "data.group_by_length": _FLAG,
+    "data.resident_gib": _NOT_NEGATIVE,
+    "data.synthetic.seed": _whole(0),
+    "data.synthetic.counts": _wholes(SPLITS),
+    "data.synthetic.lengths": _wholes(MODALITIES),
+}
+CHOICES = {
+    "train.optimizer": optim.OPTIMIZERS,
+    "train.schedule": optim.SCHEDULES,
+    "train.precision": tuple(build.PRECISIONS),
+    "data.source": ("file", "synthetic"),
+    "data.metrics": METRIC_SETS,
+    "data.feature_norm": SCALINGS,
+    "data.reduce": REDUCTIONS,
+    "data.resident": ("auto", "always", "never"),
+}
+
+
+def check(config: Config) -> None:
+    """Checks a configuration before a training: its values, and that what it asks for is here.
+
+    Raises:
+      ConfigError: as :func:`check_values`, and for devices or an extra that are not here.
+      DataError: for a column list that is none.
+    """
+    check_values(config)
+    build.build_mesh(config.train.devices)
+    if config.train.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise ConfigError(
+            "train.tensorboard needs the extra: pip install 'msa_jax[tensorboard]', or leave it off."
+        )
+
+
+def check_values(config: Config) -> None:
+    """Checks every value of a configuration, as far as that needs no data.
+
+    Raises:
+      ConfigError: for the first setting that is missing, of a wrong type or out of its range.
+      DataError: for a column list that is none.
+    """
+    flat = flatten(config)
+    for key in (*RULES, *CHOICES, "train.monitor", "model.name"):
+        if key not in flat:
+            raise ConfigError(f"the configuration has no {key}; configs/common.py lists what it must have.")
+    for key, rule in RULES.items():
+        if not rule.holds(flat[key]):
+            raise ConfigError(f"{key}={flat[key]!r} must be {rule.words}.")
+    for key, known in CHOICES.items():
+        require_choice(key, flat[key], known)
+    optim.check_groups(config.train)
+    _check_columns(config.data)
+    _check_monitor(config)
+    models.check(config.model)
+
+
+def _check_columns(data: Config) -> None:
+    for modality, groups in data.groups.items():
+        if modality not in MODALITIES:
+            raise DataError(
+                f"there are column groups for {modality!r}, but the modalities are {', '.join(MODALITIES)}."
+                f"{nearest(modality, MODALITIES)}"
+            )
+        for name, columns in groups.items():
+            if type(columns) is not str:
+                raise ConfigError(f"data.groups.{modality}.{name}={columns!r} must be text like '0-7,12'.")
+            parse_columns(columns)
+
+
+def _check_monitor(config: Config) -> None:
+    """A score that no data of the set could have; what the data itself lacks is found later."""
+    metric_set = "sims" if config.data.source == "synthetic" else config.data.metrics
+    keys = metrics.regression_keys(metric_set, tuple(config.data.label_range))
+    if config.model.task == "classification":
+        keys = metrics.CLASSIFICATION_KEYS
+    require_choice("train.monitor", config.train.monitor, ("loss", *keys))

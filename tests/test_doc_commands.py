@@ -28,7 +28,6 @@ ELSEWHERE = {
     "kubectl": "needs a cluster; tests/launch/test_launch_scripts.py reads the file",
     "bash launch/tpu_vm.sh": "needs a TPU; tests/launch/test_launch_scripts.py runs the script",
     "python -m msa_jax.main --distributed": "tests/launch/test_distributed.py runs several processes",
-    "msa-jax train --distributed": "tests/launch/test_distributed.py runs several processes",
     "msa-jax import-mmsa": "needs PyTorch's file; tests/weights/test_mmsa_weights.py makes one",
 }
 #: Commands that need an extra.

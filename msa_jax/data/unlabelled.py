@@ -66,10 +66,10 @@ def read(
         sections, silent = _chosen(path, {"": content}, wanted), ()
     required = ("id", *(m for m in MODALITIES if needs_text or m != "text"))
     notes: list[str] = []
+    if not labelled:
+        sections = {name: _unlabelled(section) for name, section in sections.items()}
     splits = {
-        name: Section(
-            path, name, section if labelled else _unlabelled(section), notes, required, silent
-        ).split()
+        name: Section(path, name, section, notes, required, silent).split()
         for name, section in sections.items()
     }
     return splits, [note.lstrip() for note in notes]

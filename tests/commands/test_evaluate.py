@@ -41,6 +41,7 @@ def write(path, content):
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_on_its_own_data_a_run_has_the_figures_of_its_result(run, task, capsys):
     folder, data, result = run(task)
+    capsys.readouterr()  # what training said
     evaluate.main([f"--workdir={folder}", f"--input={data}", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"train", "valid", "test"}
@@ -54,6 +55,7 @@ def test_on_its_own_data_a_run_has_the_figures_of_its_result(run, task, capsys):
 
 def test_the_table_and_one_split(run, capsys):
     folder, data, _ = run("regression")
+    capsys.readouterr()
     evaluate.main([f"--workdir={folder}", f"--input={data}", "--split=test"])
     out = capsys.readouterr().out
     assert "acc2_has0" in out
@@ -73,15 +75,9 @@ def test_python_predicts_files_and_arrays_alike(run):
     model, part = msa_jax.load(folder), feature_files.content()["test"]
     by_file = model.predict(data)
     last = np.isin(by_file["id"], part["id"])
-    clips = {
-        "text": [
-            x[:n] for x, n in zip(part["text"], part["text_bert"][:, 1].sum(axis=1).astype(int), strict=True)
-        ],
-        **{
-            m: [x[:n] for x, n in zip(part[m], part[f"{m}_lengths"], strict=True)]
-            for m in ("audio", "vision")
-        },
-    }
+    steps = {m: part[f"{m}_lengths"] for m in ("audio", "vision")}
+    steps["text"] = part["text_bert"][:, 1].sum(axis=1).astype(int)
+    clips = {m: [x[:n] for x, n in zip(part[m], counts, strict=True)] for m, counts in steps.items()}
     by_arrays = model.predict(**clips)
     assert type(by_arrays["M"]) is np.ndarray
     np.testing.assert_allclose(by_arrays["M"], by_file["M"][last], atol=1e-6)

@@ -30,15 +30,13 @@ from msa_jax.train.checkpoint import Checkpoints, Progress, best_of
 DATASETS = ("synthetic", "mosi", "mosei", "sims", "simsv2")
 README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text()
 #: Columns of the README's table of models.
-TASKS, COUNTS = 3, 5
+TASKS, COUNTS = 2, 3
 
 
 def readme_row(name: str) -> list[str]:
     """The cells of a model's row in the README's table of models; empty if there is none."""
     rows = [
-        [c.strip() for c in line.split("|")[1:-1]]
-        for line in README.splitlines()
-        if "](msa_jax/models/" in line
+        [c.strip() for c in line.split("|")[1:-1]] for line in README.splitlines() if line.startswith("| `")
     ]
     return next((cells for cells in rows if cells[0] == f"`{name}`"), [])
 

@@ -1,0 +1,168 @@
+"""Every command and every piece of Python on README and in the documentation runs, on small made files.
+
+A page is read from top to bottom in a folder of its own, as a user would follow it. Configurations get
+":tiny" and one device; everything else is as it is shown. What cannot run here is listed in ELSEWHERE with the reason.
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import doc_pages
+import encoder_files
+import feature_files
+import numpy as np
+import pytest
+from doc_pages import PAGES, ROOT, name_of
+
+from msa_jax import commands
+
+#: Starts of commands that are not run here, and why.
+ELSEWHERE = {
+    "pip install": "installs; .ci/run and the public CI do",
+    "pytest": "is what runs this test",
+    "pre-commit install": "changes the checkout",
+    "sbatch": "needs Slurm; tests/launch/test_launch_scripts.py runs the scripts",
+    "kubectl": "needs a cluster; tests/launch/test_launch_scripts.py reads the file",
+    "bash launch/tpu_vm.sh": "needs a TPU; tests/launch/test_launch_scripts.py runs the script",
+    "python -m msa_jax.main --distributed": "tests/launch/test_distributed.py runs several processes",
+    "msa-jax import-mmsa": "needs PyTorch's file; tests/weights/test_mmsa_weights.py makes one",
+}
+#: Commands that need an extra.
+EXTRA = {"--format=onnx": "jax2onnx", "--encode-text": "tokenizers"}
+#: What stands in the folder before a page's first line: what the pages before it have made.
+RUN = "msa-jax train --config=configs/mosi.py:lf_dnn --config.data.path=unaligned_50.pkl"
+GIVEN = {
+    "docs/guides/compare_models.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
+    "docs/guides/text_encoder.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
+    "docs/guides/export.md": [
+        f"{RUN} --workdir=runs/mosi",
+        f"{RUN} --config.train.seed=1112 --workdir=runs/mosi-1112",
+    ],
+    "docs/performance.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
+    "docs/concepts/compat.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
+}
+#: Pages that take less than a few seconds.
+FAST = {"CONTRIBUTING.md", "launch/README.md"}
+COLUMNS = {"text": 768, "audio": 5, "vision": 20}
+STEPS = {"text": 8, "audio": 12, "vision": 10}
+WORDS = {word: number for number, word in enumerate(encoder_files.WORDS)}
+
+
+def split(rng: np.random.Generator, name: str, clips: int) -> dict[str, Any]:
+    """Clips of CMU-MOSI's columns, with token ids of the small encoder and transcripts."""
+    lengths = {m: rng.integers(4, steps + 1, clips) for m, steps in STEPS.items()}
+    part: dict[str, Any] = {"id": [f"{name}_{i}" for i in range(clips)]}
+    for m, steps in STEPS.items():
+        real = np.arange(steps) < lengths[m][:, None]
+        part[m] = (rng.normal(size=(clips, steps, COLUMNS[m])) * real[:, :, None]).astype(np.float32)
+    real = np.arange(STEPS["text"]) < lengths["text"][:, None]
+    ids = np.where(real, rng.integers(WORDS["words"], len(WORDS), real.shape), 0)
+    ids[:, 0] = WORDS["[CLS]"]
+    ids[np.arange(clips), lengths["text"] - 1] = WORDS["[SEP]"]
+    part["text_bert"] = np.stack([ids, real, np.zeros_like(ids)], axis=1)
+    part["raw_text"] = [f"words of clip {i}" for i in range(clips)]
+    part |= {f"{m}_lengths": lengths[m] for m in ("audio", "vision")}
+    part["regression_labels"] = np.round(rng.uniform(-3, 3, clips), 1).astype(np.float32)
+    return part
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory) -> pathlib.Path:
+    """The files whose names the pages use."""
+    folder, rng = tmp_path_factory.mktemp("shelf"), np.random.default_rng(0)
+    whole = {name: split(rng, name, n) for name, n in (("train", 24), ("valid", 12), ("test", 12))}
+    for name in ("unaligned_50.pkl", "mosi.pkl", "labelled.pkl"):
+        feature_files.write(folder / name, whole)
+    unlabelled = {k: v for k, v in split(rng, "new", 5).items() if "labels" not in k}
+    feature_files.write(folder / "clips.pkl", unlabelled)
+    np.savez(folder / "clips.npz", **{k: v for k, v in unlabelled.items() if k not in ("id", "raw_text")})
+    spoken = {n: {k: v for k, v in s.items() if k not in ("text", "text_bert")} for n, s in whole.items()}
+    feature_files.write(folder / "transcripts.pkl", spoken)
+    for name in ("bert-base-uncased", "minilm"):
+        encoder_files.folder(folder / name)
+    shutil.copytree(ROOT / "configs", folder / "configs", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def small(words: list[str]) -> list[str]:
+    """The command with small widths and two epochs, on one of the devices that the tests pretend to have."""
+    if not any(word.startswith("--config=") for word in words):
+        return words
+    tiny = [f"{w}{',' if ':' in w else ':'}tiny" if w.startswith("--config=") else w for w in words]
+    return [*tiny, "--config.train.devices=1"]
+
+
+def elsewhere(words: list[str]) -> bool:
+    line = " ".join(words)
+    return any(line == start or line.startswith(f"{start} ") for start in ELSEWHERE)
+
+
+def run(words: list[str]) -> None:
+    """Runs a command as the shell would; fails with what it said."""
+    program, *arguments = small(words)
+    if program == "msa-jax":
+        assert not commands.main(arguments)
+    elif [program, *arguments[:2]] == ["python", "-m", "msa_jax.main"]:
+        assert not commands.main(["train", *arguments[2:]])
+    else:
+        assert program == "python", f"{words} is neither run nor listed in ELSEWHERE"
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def lacking(words: list[str]) -> str:
+    """The package of an extra that the command needs and that is not here, or ""."""
+    for part, package in EXTRA.items():
+        if any(word.startswith(part) for word in words):
+            try:
+                __import__(package)
+            except ImportError:
+                return package
+    return ""
+
+
+def marked(page: pathlib.Path) -> Any:
+    name = name_of(page)
+    return pytest.param(page, id=name, marks=[] if name in FAST else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("page", [marked(p) for p in PAGES if doc_pages.blocks(p)])
+def test_what_the_page_shows_runs(page, shelf, tmp_path, monkeypatch):
+    folder = tmp_path / "user"
+    shutil.copytree(shelf, folder)
+    monkeypatch.chdir(folder)
+    for line in GIVEN.get(name_of(page), []):
+        run(line.split())
+    names: dict[str, Any] = {"__name__": "__main__"}
+    skipped = []
+    for block in doc_pages.blocks(page):
+        if block.title.startswith("configs/") and "--8<--" not in block.code:
+            pathlib.Path(block.title).write_text(block.code)
+        elif block.language == "python" and not block.title:
+            exec(compile(block.code, f"{name_of(page)} (Python)", "exec"), names)
+        elif block.language == "bash":
+            for words in doc_pages.commands(block.code, folder):
+                if not elsewhere(words):
+                    if package := lacking(words):
+                        skipped.append(f"{' '.join(words)} (needs {package})")
+                    else:
+                        run(words)
+    if skipped:
+        pytest.skip(f"all but {'; '.join(skipped)}")
+
+
+def test_every_block_is_of_a_known_kind():
+    """A block in another language would be shown and not run."""
+    kinds = {(name_of(p), block.language) for p in PAGES for block in doc_pages.blocks(p)}
+    assert {kind for kind in kinds if kind[1] not in ("bash", "python")} <= {("README.md", "")}
+
+
+def test_no_exception_is_out_of_date(tmp_path):
+    shown = [block for page in PAGES for block in doc_pages.blocks(page) if block.language == "bash"]
+    lines = [" ".join(words) for block in shown for words in doc_pages.commands(block.code, tmp_path)]
+    assert [start for start in ELSEWHERE if not any(line.startswith(start) for line in lines)] == []
+    assert [part for part in EXTRA if not any(part in line for line in lines)] == []

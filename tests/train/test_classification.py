@@ -99,7 +99,9 @@ def scored(folder, data):
     return split, trained.predict(split), trained.model_spec
 
 
-@pytest.mark.parametrize(("count", "message"), [(1, "at least 2"), (-2, "at least 2"), (7, "has 3 classes")])
+@pytest.mark.parametrize(
+    ("count", "message"), [(1, "set 2 or more"), (-2, "at least 0"), (7, "has 3 classes")]
+)
 def test_a_number_of_classes_that_the_data_has_not(tmp_path, count, message):
     data = feature_files.write(tmp_path / "data.pkl", feature_files.content())
     config = load(f"{CONFIGS / 'mosi.py'}:lf_dnn,tiny,task=classification", [f"data.path={data}"])

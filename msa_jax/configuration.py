@@ -118,7 +118,7 @@ def _as_kind(key: str, value: Any, old: Any) -> Any:
     whole = type(value) is int
     if type(value) is not type(old) and not (whole and type(old) is float):
         raise ConfigError(f"{key}={value!r} is not {_KIND_NAMES.get(type(old), 'text')} (it is {old!r} now).")
-    return type(old)(value)
+    return float(value) if type(old) is float else value
 
 
 #: Folders that hold the configurations that come with the package: in a wheel, and in a checkout.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,9 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from msa_jax import models
+from msa_jax import metrics, models
+from msa_jax.data import unlabelled
+from msa_jax.data.arrays import split_of
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.loader import (
@@ -22,7 +24,8 @@ from msa_jax.data.loader import (
     filled,
     stored_shape,
 )
-from msa_jax.data.spec import MODALITIES
+from msa_jax.data.prepare import true_labels
+from msa_jax.data.spec import MODALITIES, THREE_CLASSES
 from msa_jax.errors import DataError, MsaJaxError
 from msa_jax.train import build, pretrained
 from msa_jax.train.best import load_best
@@ -54,7 +57,7 @@ class Trained:
     """
 
     def __init__(self, workdir: str | pathlib.Path, warn: Callable[[str], None] = print):
-        self.workdir = pathlib.Path(workdir)
+        self.workdir, self._warn = pathlib.Path(workdir), warn
         best = load_best(self.workdir, warn)
         self.config, self.spec, self.model_spec = best.config, best.spec, best.model_spec
         self.shapes = best.shapes or [stored_shape(self.model_spec)]
@@ -68,7 +71,16 @@ class Trained:
         self.traces = 0
         self._predictions = jax.jit(self._predict_batch)
 
-    def predict(self, clips: Split | Batch) -> dict[str, np.ndarray]:
+    def predict(
+        self,
+        clips: str | pathlib.Path | Split | Batch | None = None,
+        *,
+        text: Any = None,
+        audio: Any = None,
+        vision: Any = None,
+        text_bert: Any = None,
+        raw_text: Sequence[str] | str | None = None,
+    ) -> dict[str, np.ndarray]:
         """Scores clips as they are stored; the run's own preprocessing is applied.
 
         Clips are padded to the lengths that the run trained with, doubled as often as longer clips need, and
@@ -76,17 +88,79 @@ class Trained:
         every clip.
 
         Args:
-          clips: N clips, as a split of a data set or as a batch of raw features (of which neither
-            labels nor weights are read). Any number, any length.
+          clips: a feature file or store, whose splits are joined; or N clips as a split of a data set, or
+            as a batch of raw features (of which neither labels nor weights are read). Any number,
+            any length.
+          text: in place of ``clips``, like ``audio`` and ``vision``: [T, D] for one clip, [N, T, D], or a
+            list of arrays [T, D] of any lengths.
+          audio: the same.
+          vision: the same.
+          text_bert: token ids, mask and segment ids [3, T] of every clip, for a model that encodes the
+            text itself.
+          raw_text: transcripts, for such a model with a tokenizer.
 
         Returns:
           Per task float32 [N], or logits [N, C]: "M", the score, and those of the single modalities
-          ("T", "A", "V") where the model has them.
+          ("T", "A", "V") where the model has them. For a file also "id", str [N].
 
         Raises:
           DataError: if the clips do not have what the model was trained on.
         """
-        split = self.prepare(_as_split(clips) if isinstance(clips, Batch) else clips)
+        features = {"text": text, "audio": audio, "vision": vision}
+        given = [name for name, x in features.items() if x is not None]
+        if (clips is None) == (not given):
+            raise DataError("give clips (a file, say), or arrays as text=, audio= and vision=, not both.")
+        if isinstance(clips, str | pathlib.Path):
+            return self._predict_file(pathlib.Path(clips))
+        if clips is None:
+            clips = split_of(features, text_bert, raw_text)
+        return self._predict_split(_as_split(clips) if isinstance(clips, Batch) else clips)
+
+    def _predict_file(self, path: pathlib.Path) -> dict[str, np.ndarray]:
+        splits, notes = self.read(path)
+        for note in notes:
+            self._warn(f"note: {note}")
+        found = [{"id": split.ids, **self._predict_split(split)} for split in splits.values()]
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+    def read(
+        self, path: pathlib.Path, wanted: str = "all", labelled: bool = False
+    ) -> tuple[dict[str, Split], list[str]]:
+        """The clips of a feature file or store; see :func:`msa_jax.data.unlabelled.read`."""
+        needs_text = not pretrained.is_tuned(self.config.model)
+        return unlabelled.read(path, wanted, needs_text, labelled)
+
+    def evaluate(self, path: str | pathlib.Path, split: str = "all") -> dict[str, dict[str, float]]:
+        """All metrics of the run on another labelled feature file or store.
+
+        Args:
+          path: the file; its clips need scores, or class labels for a model that classifies.
+          split: "train", "valid", "test", or "all" that is there.
+
+        Returns:
+          Per split ("" for clips without splits) the metrics of the run's data set, as
+          :func:`msa_jax.metrics.regression_metrics` or ``classification_metrics`` gives them.
+
+        Raises:
+          DataError: if the clips do not have what the model was trained on, or no labels.
+        """
+        splits, notes = self.read(pathlib.Path(path), split, labelled=True)
+        for note in notes:
+            self._warn(f"note: {note}")
+        spec, classify = self.model_spec, self.config.model.task == "classification"
+        found = {}
+        for name, clips in splits.items():
+            label = true_labels(clips, spec, classify)
+            prediction = self._predict_split(clips)["M"]
+            if classify:
+                names = spec.class_names or THREE_CLASSES
+                found[name] = metrics.classification_metrics(prediction, label, compat=True, names=names)
+            else:
+                found[name] = metrics.regression_metrics(spec.metrics, prediction, label, spec.label_range)
+        return found
+
+    def _predict_split(self, split: Split) -> dict[str, np.ndarray]:
+        split = self.prepare(split)
         lengths = clip_lengths(split, models.steps_read(self.config.model))
         if self.config.model.compat:  # as in training, every clip is as long as the longest
             shapes: Any = [tuple(split.values[m].shape[1] for m in MODALITIES)]

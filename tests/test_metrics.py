@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from msa_jax import metrics
+from msa_jax.data.spec import edges_of
 from msa_jax.errors import DataError
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -86,6 +87,105 @@ def test_sims_clips_before_mae_and_corr_and_mosi_does_not():
 def test_five_classes_are_never_harder_than_seven(rows):
     ours = metrics.regression_metrics("mosi", *split(rows))
     assert ours["acc3"] >= ours["acc5"] >= ours["acc7"]
+
+
+@given(pairs)
+def test_metrics_of_any_scale(rows):
+    prediction, label = split(rows)
+    ours = metrics.regression_metrics("plain", prediction, label)
+    assert tuple(ours) == ("mae", "corr", "r2", "ccc")
+    prediction, label = prediction.astype(np.float64), label.astype(np.float64)
+    assert ours["mae"] == pytest.approx(np.abs(prediction - label).mean(), abs=1e-12)
+    if np.ptp(label) > 1e-3:
+        assert ours["r2"] == pytest.approx(sklearn.metrics.r2_score(label, prediction), rel=1e-9, abs=1e-9)
+        covariance = ((prediction - prediction.mean()) * (label - label.mean())).mean()
+        apart = prediction.var() + label.var() + (prediction.mean() - label.mean()) ** 2
+        assert ours["ccc"] == pytest.approx(2 * covariance / apart, abs=1e-9)
+        assert abs(ours["ccc"]) <= 1 + 1e-12
+    else:
+        assert math.isnan(ours["r2"]) or np.ptp(label) > 0
+
+
+def test_concordance_on_worked_numbers():
+    label = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    for prediction, ccc, r2 in (
+        (label, 1.0, 1.0),
+        (label + 1, 2 * 2 / (2 + 2 + 1), 1 - 5 / 10),
+        (6 - label, -1.0, 1 - 40 / 10),
+        (np.full(5, 3.0), 0.0, 0.0),
+    ):
+        ours = metrics.regression_metrics("plain", prediction, label)
+        assert (ours["ccc"], ours["r2"]) == pytest.approx((ccc, r2))
+    constant = metrics.regression_metrics("plain", np.ones(3), np.ones(3))
+    assert math.isnan(constant["ccc"])
+    assert math.isnan(constant["r2"])
+
+
+@pytest.mark.parametrize(
+    ("metric_set", "label_range", "keys"),
+    [
+        ("mosi", (1.0, 5.0), ("acc5", "mae", "corr")), ("mosi", (0.0, 6.0), ("acc7", "mae", "corr")),
+        ("mosi", (0.0, 100.0), ("mae", "corr")), ("mosi", (0.0, 1.0), ("mae", "corr")),
+        ("mosi", (1.0, 4.5), ("mae", "corr")), ("sims", (1.0, 5.0), ("mae", "corr")),
+        ("plain", (1.0, 5.0), ("mae", "corr", "r2", "ccc")),
+        ("plain", (-1.0, 1.0), ("mae", "corr", "r2", "ccc")),
+        ("mosi", (-3.0, 3.0), metrics.REGRESSION_KEYS["mosi"]),
+        ("sims", (-1.0, 1.0), metrics.REGRESSION_KEYS["sims"]),
+    ],
+)  # fmt: skip
+def test_scores_without_a_sign_have_no_metrics_of_signs(metric_set, label_range, keys):
+    """All of 1 to 5 is positive, so a two-class accuracy would be 1 whatever is predicted."""
+    rng = np.random.default_rng(0)
+    label = rng.uniform(*label_range, 50)
+    prediction = rng.uniform(*label_range, 50)
+    ours = metrics.regression_metrics(metric_set, prediction, label, label_range)
+    assert tuple(ours) == keys == metrics.regression_keys(metric_set, label_range)
+    assert ours["mae"] == pytest.approx(np.abs(np.float32(prediction) - np.float32(label)).mean(), rel=1e-5)
+    matrices = metrics.confusion_matrices(metric_set, prediction, label, label_range)
+    assert set(matrices) == set(metrics.score_classes(metric_set, label_range))
+    said = metrics.left_out(metric_set, label_range)
+    assert (said == "") == (keys == metrics.REGRESSION_KEYS[metric_set])
+    if metric_set == "mosi" and said:
+        assert "acc2_has0, f1_has0, acc2_non0, f1_non0" in said
+        assert "\n" not in said
+
+
+def test_whole_numbers_of_a_range_are_classes():
+    label, prediction = np.array([1.0, 2.0, 3.0, 5.0]), np.array([0.2, 2.5, 3.6, 9.0])
+    ours = metrics.regression_metrics("mosi", prediction, label, (1.0, 5.0))
+    assert ours["acc5"] == 0.75  # 1, 2 (half to even), 4, 5
+    assert metrics.score_classes("mosi", (1.0, 5.0)) == {5: ("1", "2", "3", "4", "5")}
+
+
+@given(sets, pairs)
+def test_what_is_called_neutral_is_neutral_in_acc3(metric_set, rows):
+    score, _ = split(rows)
+    edges = edges_of(metric_set, (-1.0, 1.0))
+    assert edges is not None
+    found = metrics.sentiment_of(score, metric_set, edges)
+    for name, one in zip(found, score, strict=True):
+        matrix = metrics.confusion_matrices(metric_set, np.array([one]), np.array([one]))[3]
+        assert matrix[name, name] == 1
+    # Runs of earlier versions call nothing but 0 neutral.
+    np.testing.assert_array_equal(metrics.sentiment_of(score, metric_set, (0.0, 0.0)), np.sign(score) + 1)
+
+
+@settings(max_examples=50)
+@given(st.integers(2, 6), st.data())
+def test_metrics_of_any_number_of_classes_equal_scikit_learn(n, data):
+    count = data.draw(st.integers(1, 40))
+    label = data.draw(hnp.arrays(np.int64, count, elements=st.integers(0, n - 1)))
+    logits = data.draw(hnp.arrays(np.float32, (count, n), elements=st.integers(-5, 5)))
+    names = tuple(f"class {k}" for k in range(n))
+    ours = metrics.classification_metrics(logits, label, compat=True, names=names)
+    assert tuple(ours) == metrics.classification_keys(names) == ("accuracy", "f1_weighted", "f1_macro")
+    predicted = logits.argmax(axis=1)
+    assert ours["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(label, predicted))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class without clips
+        for average in ("weighted", "macro"):
+            expected = sklearn.metrics.f1_score(label, predicted, average=average)
+            assert ours[f"f1_{average}"] == pytest.approx(expected, abs=1e-12)
 
 
 @given(sets, pairs)
@@ -216,6 +316,9 @@ def test_wrong_sets_and_classes_are_refused():
         metrics.RegressionSums.of("mosi", np.zeros(2), np.zeros(2)).merge(
             metrics.RegressionSums.of("sims", np.zeros(2), np.zeros(2))
         )
+    one, other = (metrics.RegressionSums.of("mosi", np.ones(2), np.ones(2), r) for r in (None, (1.0, 5.0)))
+    with pytest.raises(DataError, match=r"label ranges None and .* do not merge"):
+        one.merge(other)
     with pytest.raises(DataError, match="class labels must be"):
         metrics.classification_metrics(np.zeros((2, 3)), np.array([0, 3]))
     with pytest.raises(DataError, match="not finite"):

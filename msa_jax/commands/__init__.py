@@ -8,6 +8,7 @@ from msa_jax.errors import ConfigError, nearest, run_command
 COMMANDS = {
     "train": "train and evaluate one model, or go on with a run that was stopped",
     "predict": "score clips with a finished run",
+    "evaluate": "all metrics of a finished run on another labelled file",
     "summarize": "parameters, operations and memory of a configuration",
     "report": "write the report page of a finished run again",
     "check-data": "say what a feature file holds and what is odd about it",

@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
     build.use_compile_cache("")
     trained = Trained(options.workdir, _say)
     tuned = pretrained.is_tuned(trained.config.model)
-    splits, notes = unlabelled.read(options.input, options.split, needs_text=not tuned)
+    splits, notes = trained.read(options.input, options.split)
     rule = "" if trained.config.model.compat else "; they count as 0"
     notes += [
         f"{broken}{rule}." for broken in unlabelled.broken_values(splits, MODALITIES[1 if tuned else 0 :])

@@ -43,6 +43,7 @@ def resolve(
       DataError: if the given names do not fit.
     """
     notes: list[str] = []
+    check_names(given)
     if not any("M" in split.classes for split in splits.values()):
         return _without(splits), tuple(given), notes
     texts = {split.classes["M"].dtype.kind == "U" for split in splits.values()}
@@ -53,7 +54,7 @@ def resolve(
         return _without(splits), tuple(given), [f"{_KEY} {why}{_OUT}"]
     result = {}
     tasks = splits["train"].classes
-    numbers = {task: {n: _numbers(s.classes[task], names) for n, s in splits.items()} for task in tasks}
+    numbers = {task: {n: class_numbers(s.classes[task], names) for n, s in splits.items()} for task in tasks}
     fits = {task for task, found in numbers.items() if all(n is not None for n in found.values())}
     notes += [f"{_KEY}_{task} hold other classes than {_KEY}{_OUT}" for task in numbers if task not in fits]
     for name, split in splits.items():
@@ -65,6 +66,12 @@ def resolve(
 
 
 _OUT = ", and so ignored."
+
+
+def check_names(given: Sequence[str]) -> None:
+    """Raises DataError for names that the user gives and that are not all different."""
+    if len(set(map(_folded, given))) < len(given):
+        raise DataError(f"data.class_names ({', '.join(given):.200}) has a name twice; name each class once.")
 
 
 def _without(splits: Mapping[str, Split]) -> dict[str, Split]:
@@ -89,9 +96,9 @@ def _named(where: str, splits: Mapping[str, Split], given: tuple[str, ...]) -> t
             return sentiments, ""
     if folded <= set(THREE_CLASSES):
         return THREE_CLASSES, ""
-    if len(found) > _MOST_CLASSES:
-        return (), f"are {len(found)} different texts, too many for classes"
-    return tuple(found), ""
+    if len(folded) > _MOST_CLASSES:
+        return (), f"are {len(folded)} different texts, too many for classes"
+    return tuple(sorted({_folded(text): text.strip() for text in reversed(found)}.values())), ""
 
 
 def _numbered(where: str, splits: Mapping[str, Split], given: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
@@ -122,7 +129,7 @@ def _has_two(splits: Mapping[str, Split]) -> bool:
     return (signs > 0).sum() > (signs < 0).sum()
 
 
-def _numbers(classes: np.ndarray, names: tuple[str, ...]) -> np.ndarray | None:
+def class_numbers(classes: np.ndarray, names: tuple[str, ...]) -> np.ndarray | None:
     """int32 [N] class numbers of numbers or texts [N]; None where some are not among ``names``."""
     if classes.dtype.kind == "U":
         places = {_folded(name): number for number, name in enumerate(names)}

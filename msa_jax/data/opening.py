@@ -78,6 +78,7 @@ def _with_hints(path: pathlib.Path, dataset: Dataset, hints: Hints | None) -> Da
     if hints is None:
         return dataset
     spec, splits, groups = dataset.spec, dict(dataset.splits), _groups(hints)
+    classes.check_names(hints.class_names)
     names = hints.class_names or spec.class_names
     if names != spec.class_names:
         for name, split in splits.items():

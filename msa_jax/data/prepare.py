@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from msa_jax.data.classes import classes_of_scores, contradiction
+from msa_jax.data.classes import class_numbers, classes_of_scores, contradiction
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.spec import THREE_CLASSES, TWO_CLASSES, DatasetSpec, edges_of
 from msa_jax.errors import ConfigError, DataError
@@ -59,6 +59,39 @@ def as_classes(dataset: Dataset, count: int = 0) -> Dataset:
         )
     spec = dataclasses.replace(spec, tasks=tasks, class_names=names)
     return dataclasses.replace(dataset, spec=spec, splits=splits, best_reachable={})
+
+
+def true_labels(split: Split, spec: DatasetSpec, classify: bool) -> np.ndarray:
+    """The labels that a trained model's predictions are compared with.
+
+    Args:
+      split: N clips with labels, as read from a file.
+      spec: the data set as the model reads it.
+      classify: whether it predicts classes.
+
+    Returns:
+      float32 [N] scores, or int64 [N] numbers among ``spec.class_names``.
+
+    Raises:
+      DataError: if there are no labels, or none of the model's classes.
+    """
+    if not classify:
+        if "M" not in split.labels:
+            raise DataError("the clips have no scores (regression_labels) to compare with; add them.")
+        return split.labels["M"]
+    names = spec.class_names or THREE_CLASSES  # older runs have three classes and no names
+    if "M" in split.classes:
+        numbers = class_numbers(split.classes["M"], names)
+        if numbers is None:
+            raise DataError(
+                f"classification_labels hold other classes than the model's ({', '.join(names):.200}); give "
+                "labels of these, by name or by number."
+            )
+        return numbers.astype(np.int64)
+    told = edges_of(spec.metrics, spec.label_range) is not None
+    if "M" not in split.labels or names not in (TWO_CLASSES, THREE_CLASSES) or not told:
+        raise DataError("the clips have no class labels (classification_labels); add them.")
+    return classes_of_scores(split.labels["M"], spec, len(names)).astype(np.int64)
 
 
 def _has(dataset: Dataset, task: str) -> bool:

@@ -29,7 +29,7 @@ _CLIP_KEYS = (*MODALITIES, "raw_text", "text_bert", "audio_lengths", "vision_len
 
 
 def read(
-    path: pathlib.Path, wanted: str = "all", needs_text: bool = True
+    path: pathlib.Path, wanted: str = "all", needs_text: bool = True, labelled: bool = False
 ) -> tuple[dict[str, Split], list[str]]:
     """Reads the clips of a file or store.
 
@@ -37,10 +37,11 @@ def read(
       path: a pickle, or a store's folder.
       wanted: "train", "valid", "test", or "all" that is there.
       needs_text: whether text features are required; a model that encodes the text itself needs none.
+      labelled: whether labels are read, where there are any.
 
     Returns:
-      The splits by name, without labels, and what the reader changed, one sentence each. What a pickle
-      holds outside of splits comes under the name "".
+      The splits by name, without labels unless these are asked for, and what the reader changed, one
+      sentence each. What a pickle holds outside of splits comes under the name "".
 
     Raises:
       DataError: if nothing is there, it is damaged or hostile, holds no clips, or not those wanted.
@@ -65,8 +66,10 @@ def read(
         sections, silent = _chosen(path, {"": content}, wanted), ()
     required = ("id", *(m for m in MODALITIES if needs_text or m != "text"))
     notes: list[str] = []
+    if not labelled:
+        sections = {name: _unlabelled(section) for name, section in sections.items()}
     splits = {
-        name: Section(path, name, _unlabelled(section), notes, required, silent).split()
+        name: Section(path, name, section, notes, required, silent).split()
         for name, section in sections.items()
     }
     return splits, [note.lstrip() for note in notes]

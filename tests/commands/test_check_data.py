@@ -1,5 +1,6 @@
 """The check_data command: what it counts, what it warns of, and what it prints."""
 
+import dataclasses
 import hashlib
 import json
 import subprocess
@@ -9,7 +10,7 @@ import feature_files
 import numpy as np
 import pytest
 
-from msa_jax.commands import check_data
+from msa_jax.commands import check_data, convert
 from msa_jax.data import inspection, store
 from msa_jax.data.opening import open_dataset
 from msa_jax.errors import DataError
@@ -70,6 +71,49 @@ def test_shapes_lengths_and_labels(report):
         for score in part["regression_labels"]:
             expected[f"{score + 0.0:.3g}"] += 1
         assert histogram == expected
+
+
+def test_classes_and_scores_without_a_sign(tmp_path, capsys):
+    data = feature_files.content()
+    for part in data.values():
+        part["regression_labels"] = part["regression_labels"] + 4
+        part["classification_labels"] = np.resize(["sad", "glad"], len(part["id"]))
+    path = feature_files.write(tmp_path / "data.pkl", data)
+    report = inspection.check(path)
+    assert (report["metrics"], report["class_names"]) == ("plain", ["glad", "sad"])
+    assert report["splits"]["train"]["classes"] == {"M": {"glad": 2, "sad": 3}}
+    store.write(open_dataset(path), tmp_path / "store")
+    assert inspection.check(tmp_path / "store")["splits"] == report["splits"]
+    assert check_data.main([str(path)]) == 0
+    assert "glad  sad" in capsys.readouterr().out
+    opened = open_dataset(path)
+    mosi = dataclasses.replace(opened, spec=dataclasses.replace(opened.spec, metrics="mosi"))
+    store.write(mosi, tmp_path / "mosi")
+    assert check_data.main([str(tmp_path / "mosi")]) == 0
+    assert (
+        "note: scores from 2 to 7 have no negative and positive side, so acc2_has0" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(("audio", "vision"), [(33, 709), (74, 35), (5, 20)])
+def test_own_data_of_public_widths(tmp_path, capsys, audio, vision):
+    """Labels that a public set can't have were an error; now nothing is taken from that set."""
+    data = feature_files.content()
+    for part in data.values():
+        count = len(part["id"])
+        part["audio"], part["vision"] = np.ones((count, 9, audio)), np.ones((count, 7, vision))
+        part["regression_labels"] = np.linspace(-9, 9, count)
+        del part["classification_labels"]
+    path = feature_files.write(tmp_path / "mine.pkl", data)
+    report = inspection.check(path)
+    assert (report["name"], report["label_range"]) == ("mine", [-9.0, 9.0])
+    assert "but labels of -9 to 9 are not its own" in report["notes"][0]
+    assert report["groups"] == {"text": {}, "audio": {}, "vision": {}}
+    assert report["splits"]["train"]["modalities"]["audio"]["constant_columns"][0] == "column 0"
+    assert check_data.main([str(path)]) == 0
+    assert convert.main([str(path), str(tmp_path / "store")]) == 0
+    assert "are not its own" in capsys.readouterr().out
+    assert store.read(tmp_path / "store").spec.name == "mine"
 
 
 def test_a_clean_file_has_no_warnings(tmp_path):

@@ -61,6 +61,12 @@ def test_name_metrics_and_range_can_be_given(tmp_path):
     assert (spec.name, spec.metrics, spec.label_range) == ("films", "sims", (-5.0, 5.0))
 
 
+def test_names_of_classes_can_be_given(tmp_path):
+    path = feature_files.write(tmp_path / "data.pkl", feature_files.content())
+    assert convert.main([str(path), str(tmp_path / "store"), "--class-names", "low", "middle", "high"]) == 0
+    assert store.read(tmp_path / "store").spec.class_names == ("low", "middle", "high")
+
+
 @pytest.mark.parametrize("fault", ["hostile", "missing", "occupied"])
 def test_faults_are_one_sentence(tmp_path, fault):
     path = tmp_path / "data.pkl"

@@ -14,14 +14,17 @@ import feature_files
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import msa_jax
+from msa_jax import metrics
 from msa_jax.commands import predict
 from msa_jax.config import load
 from msa_jax.data import unlabelled
 from msa_jax.data.batch import example_batch
 from msa_jax.data.dataset import Split
-from msa_jax.data.spec import MODALITIES, THREE_CLASSES, DatasetSpec, ModalitySpec
+from msa_jax.data.spec import MODALITIES, THREE_CLASSES, DatasetSpec, ModalitySpec, edges_of
 from msa_jax.errors import DataError, RunError
 from msa_jax.train.adopt import adopt
 
@@ -237,6 +240,54 @@ def rows_of(ids, **predictions):
     modalities = {m: ModalitySpec(1, 1) for m in MODALITIES}
     spec = DatasetSpec("mine", modalities, (-1.0, 1.0), "sims", class_edges=(-0.1, 0.1))
     return predict.answers(split, arrays, spec)
+
+
+def scored(metric_set, scores, **fields):
+    limit = 3.0 if metric_set == "mosi" else 1.0
+    modalities = {m: ModalitySpec(1, 1) for m in MODALITIES}
+    fields = {"class_edges": edges_of(metric_set, (-limit, limit))} | fields
+    spec = DatasetSpec("mine", modalities, (-limit, limit), metric_set, **fields)
+    split = Split(np.array([str(i) for i in range(len(scores))]), {}, {}, {})
+    return predict.answers(split, {"M": np.array(scores, np.float32)}, spec)
+
+
+@given(st.sampled_from(["mosi", "sims"]), st.lists(st.floats(-4, 4, width=32), min_size=1))
+def test_what_is_called_neutral_is_what_acc3_counts_so(metric_set, scores):
+    for row in scored(metric_set, scores):
+        one = np.array([row["score"]])
+        number = THREE_CLASSES.index(row["class"])
+        assert metrics.confusion_matrices(metric_set, one, one)[3][number, number] == 1
+
+
+def test_edges_of_earlier_runs_stay_and_scores_without_a_sign_have_no_class():
+    assert [r["class"] for r in scored("sims", [-0.05, 0.0, 0.05], class_edges=(0.0, 0.0))] == list(
+        THREE_CLASSES
+    )
+    assert list(scored("plain", [3.0], class_edges=None)[0]) == ["id", "score"]
+
+
+def test_classes_with_names():
+    spec = DatasetSpec(
+        "mine", {m: ModalitySpec(1, 1) for m in MODALITIES}, (-1.0, 1.0), "sims", class_names=("glad", "sad")
+    )
+    rows = predict.answers(Split(np.array(["a"]), {}, {}, {}), {"M": np.array([[0.0, np.log(3)]])}, spec)
+    assert rows == [
+        {
+            "id": "a",
+            "class": "sad",
+            "probability_glad": pytest.approx(0.25),
+            "probability_sad": pytest.approx(0.75),
+        }
+    ]
+
+
+def test_a_clip_without_frames_is_scored(run, tmp_path, capsys):
+    clip = one_clip(content()["test"], 0)
+    for m in ("audio", "vision"):
+        path = feature_files.write(tmp_path / "clip.pkl", clip | {m: clip[m][:0]})
+        rows, said = printed(run(PLAIN), path, capsys=capsys)
+        assert np.isfinite(float(rows[0]["score"]))
+        assert said == ""
 
 
 def test_scores_and_formats():

@@ -1,6 +1,7 @@
 """Opening a pickle or a store, with and without hints."""
 
 import dataclasses
+import json
 
 import feature_files
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from msa_jax.data import clean, columns, store
 from msa_jax.data.opening import Hints, open_dataset
-from msa_jax.data.spec import ModalitySpec
+from msa_jax.data.spec import DatasetSpec, ModalitySpec
 from msa_jax.errors import DataError
 
 HINTS = Hints("mine", "mosi", (-3.0, 3.0), {"audio": {"low": "0-1", "high": "2,4"}, "vision": {}})
@@ -86,14 +87,65 @@ def test_notes_count_broken_values_and_cut_lengths(saved):
         (5, 19, 1.0, ("data", "sims", (-1, 1))),
         (5, 19, 2.0, ("data", "mosi", (-3, 3))),
         (5, 19, 4.0, ("data", "mosi", (-4, 4))),
+        # Public widths by chance: the labels are not those of the public set.
+        (33, 709, 2.0, ("data", "mosi", (-3, 3))),
+        (74, 35, 5.0, ("data", "mosi", (-5, 5))),
+        (5, 20, 9.0, ("data", "mosi", (-9, 9))),
     ],
 )
 def test_without_hints_widths_and_labels_decide(saved, audio, vision, scale, expected):
-    spec = open_dataset(saved(with_widths(audio, vision, scale))).spec
+    dataset = open_dataset(saved(with_widths(audio, vision, scale)))
+    spec = dataset.spec
     assert (spec.name, spec.metrics, spec.label_range) == expected
+    public = columns.KNOWN_WIDTHS.get((audio, vision))
+    assert any("the widths of" in note for note in dataset.notes) == (public not in (None, expected[0]))
     known = columns.KNOWN_GROUPS.get(expected[0], {})
     for m, modality in spec.modalities.items():
         assert list(modality.groups) == list(known.get(m, {}))
+
+
+@pytest.mark.parametrize(
+    ("widths", "low", "high", "expected"),
+    [
+        ((5, 19), 1, 5, ("data", "plain", (1, 5))),
+        ((5, 19), 0, 1, ("data", "plain", (0, 1))),
+        ((33, 709), 1, 5, ("data", "plain", (1, 5))),
+        ((5, 20), 0, 3, ("mosi", "mosi", (-3, 3))),
+    ],
+)
+def test_labels_without_a_negative_one(saved, widths, low, high, expected):
+    data = with_widths(*widths)
+    for part in data.values():
+        part["regression_labels"] = np.linspace(low, high, len(part["id"])).astype(np.float32)
+        del part["classification_labels"]
+    spec = open_dataset(saved(data)).spec
+    assert (spec.name, spec.metrics, spec.label_range) == expected
+    assert spec.class_edges == (None if expected[1] == "plain" else (-0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "edges"), [("mosi", (-0.5, 0.5)), ("sims", (-0.1, 0.1)), ("plain", None)]
+)
+def test_edges_of_neutral_scores_are_those_of_the_metric_set(saved, metrics, edges):
+    data = with_widths(5, 19)
+    spec = open_dataset(saved(data), dataclasses.replace(HINTS, metrics=metrics)).spec
+    assert spec.class_edges == edges
+    assert DatasetSpec.from_json(spec.to_json()) == spec
+
+
+def test_descriptions_of_other_versions_are_read():
+    """Those of earlier ones lack names of classes and keep the edges that they have."""
+    spec = DatasetSpec(
+        "mine", {m: ModalitySpec(2, 3) for m in ("text", "audio", "vision")}, (-1.0, 1.0), "sims",
+        class_names=("a", "b"), class_edges=(-0.1, 0.1),
+    )  # fmt: skip
+    record = json.loads(spec.to_json())
+    later = record | {"recipe": {"tool": 1}}
+    later["modalities"]["audio"]["rate"] = 16000
+    assert DatasetSpec.from_json(json.dumps(later)) == spec
+    del record["class_names"]
+    earlier = DatasetSpec.from_json(json.dumps(record | {"class_edges": [0.0, 0.0]}))
+    assert (earlier.class_names, earlier.class_edges) == ((), (0.0, 0.0))
 
 
 def test_a_store_obeys_hints_as_its_pickle_does(tmp_path):

@@ -1,7 +1,8 @@
 """Every command and every piece of Python on README and in the documentation runs, on small made files.
 
 A page is read from top to bottom in a folder of its own, as a user would follow it. Configurations get
-":tiny" and one device; everything else is as it is shown. What cannot run here is listed in ELSEWHERE with the reason.
+":tiny" and one device; everything else is as it is shown. What cannot run here is listed in ELSEWHERE with
+the reason.
 """
 
 import pathlib
@@ -45,7 +46,7 @@ GIVEN = {
     "docs/concepts/compat.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
 }
 #: Pages that take less than a few seconds.
-FAST = {"CONTRIBUTING.md", "launch/README.md"}
+FAST = {"CONTRIBUTING.md", "launch/README.md", "docs/reference/settings.md"}
 COLUMNS = {"text": 768, "audio": 5, "vision": 20}
 STEPS = {"text": 8, "audio": 12, "vision": 10}
 WORDS = {word: number for number, word in enumerate(encoder_files.WORDS)}

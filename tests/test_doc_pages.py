@@ -11,7 +11,7 @@ import yaml
 from doc_pages import PAGES, ROOT, name_of
 
 from msa_jax.commands import COMMANDS
-from msa_jax.config import flatten, load
+from msa_jax.configuration import flatten, load
 from msa_jax.models import MODELS
 
 #: Names that look like settings and are files of an export.

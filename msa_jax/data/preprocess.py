@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax.config import Config, require_choice
+from msa_jax.configuration import Config, require_choice
 from msa_jax.data import clean
 from msa_jax.data.align import align, align_as_mmsa
 from msa_jax.data.batch import Batch

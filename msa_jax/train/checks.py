@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from msa_jax import metrics, models
-from msa_jax.config import Config, flatten, require_choice
+from msa_jax.configuration import Config, flatten, require_choice
 from msa_jax.data.preprocess import REDUCTIONS, SCALINGS
 from msa_jax.data.spec import METRIC_SETS, MODALITIES, SPLITS, parse_columns
 from msa_jax.errors import ConfigError, DataError, nearest

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from toy import squared_error
 from toy_run import metric_rows, start
 
-from msa_jax.config import flatten, load
+from msa_jax.configuration import flatten, load
 from msa_jax.errors import ConfigError, DataError, Interrupted, MsaJaxError, RunError
 from msa_jax.models.objectives import Objective
 from msa_jax.train import checks, loop

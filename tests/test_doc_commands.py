@@ -1,7 +1,7 @@
 """Every command and every piece of Python on README and in the documentation runs, on small made files.
 
-A page is read from top to bottom in a folder of its own, as a user would follow it. Configurations get
-":tiny" and one device; everything else is as it is shown. What cannot run here is listed in ELSEWHERE with
+A page is read from top to bottom in a folder of its own, as a user would follow it; the configurations are
+those that come with the package. They get ":tiny" and one device; everything else is as it is shown. What cannot run here is listed in ELSEWHERE with
 the reason.
 """
 
@@ -16,7 +16,7 @@ import encoder_files
 import feature_files
 import numpy as np
 import pytest
-from doc_pages import PAGES, ROOT, name_of
+from doc_pages import PAGES, name_of
 
 from msa_jax import commands
 
@@ -84,7 +84,6 @@ def shelf(tmp_path_factory) -> pathlib.Path:
     feature_files.write(folder / "transcripts.pkl", spoken)
     for name in ("bert-base-uncased", "minilm"):
         encoder_files.folder(folder / name)
-    shutil.copytree(ROOT / "configs", folder / "configs", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
@@ -142,6 +141,7 @@ def test_what_the_page_shows_runs(page, shelf, tmp_path, monkeypatch):
     skipped = []
     for block in doc_pages.blocks(page):
         if block.title.startswith("configs/") and "--8<--" not in block.code:
+            pathlib.Path(block.title).parent.mkdir(exist_ok=True)
             pathlib.Path(block.title).write_text(block.code)
         elif block.language == "python" and not block.title:
             exec(compile(block.code, f"{name_of(page)} (Python)", "exec"), names)

@@ -1,8 +1,8 @@
 """Every command and every piece of Python on README and in the documentation runs, on small made files.
 
-A page is read from top to bottom in a folder of its own, as a user would follow it. Configurations are those that
-come with the package, with ":tiny" and one device; everything else is as it is shown. What cannot run here
-is listed in ELSEWHERE with the reason.
+A page is read from top to bottom in a folder of its own, as a user would follow it. Configurations are those
+that come with the package, with ":tiny" and one device; everything else is as it is shown. What cannot run
+here is listed in ELSEWHERE with the reason.
 """
 
 import pathlib

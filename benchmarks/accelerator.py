@@ -23,8 +23,7 @@ import jax
 import train_throughput
 import zoo
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.errors import run_command
 from msa_jax.train import pretrained
 

@@ -19,7 +19,7 @@ from typing import Any  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from msa_jax import config as configuration  # noqa: E402
+from msa_jax import configuration  # noqa: E402
 from msa_jax.data.batch import example_batch  # noqa: E402
 from msa_jax.data.dataset import Dataset  # noqa: E402
 from msa_jax.data.opening import load_dataset  # noqa: E402

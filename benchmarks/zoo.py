@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 import train_throughput
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.data import synthetic
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.errors import run_command

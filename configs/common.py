@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from msa_jax import models
-from msa_jax.config import Config, block
+from msa_jax.configuration import Config, block
 from msa_jax.errors import ConfigError, nearest
 
 #: What may stand after the colon beside the model's name, as key=value.

@@ -11,8 +11,8 @@ import math
 import typing
 from typing import Annotated, Any, Literal, TypeVar
 
-from msa_jax import config as configuration
-from msa_jax.config import Config, require_choice
+from msa_jax import configuration
+from msa_jax.configuration import Config, require_choice
 from msa_jax.errors import ConfigError, nearest
 
 S = TypeVar("S")

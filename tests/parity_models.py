@@ -17,8 +17,7 @@ from parity_errors import Errors
 from parity_outputs import OUTPUTS
 from parity_weights import compare_gradient
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
 from msa_jax.weights import state_dict

@@ -5,8 +5,7 @@ import pathlib
 
 import pytest
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.data import opening
 from msa_jax.errors import ConfigError
 

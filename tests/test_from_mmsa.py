@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from msa_jax import metrics
-from msa_jax.config import SYNONYMS, flatten, load
+from msa_jax.configuration import SYNONYMS, flatten, load
 from msa_jax.errors import ConfigError
 from msa_jax.models import MODELS
 

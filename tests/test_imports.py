@@ -13,7 +13,8 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "msa_jax"
 FLOORS = (
     ("errors",),
     ("files",),
-    ("config",),
+    ("synonyms",),
+    ("configuration",),
     ("fields",),
     ("data",),
     ("metrics",),

@@ -1,4 +1,4 @@
-"""Sphinx's roles in docstrings, such as :class:`Trained`, as links of this site where it has the page."""
+"""Sphinx's roles in docstrings, such as :class:`Trained`, as plain code."""
 
 import re
 

@@ -11,7 +11,7 @@ only: nothing in it is executed.
 import argparse
 from typing import Any
 
-from msa_jax import config as configuration
+from msa_jax import configuration
 from msa_jax.errors import ConfigError
 
 

@@ -8,7 +8,7 @@ import json
 import math
 from typing import Any
 
-from msa_jax import config as configuration
+from msa_jax import configuration
 
 MEMORY_PARTS = {"state_and_batch_bytes": "state and batch", "intermediates_bytes": "intermediates"}
 

@@ -1,9 +1,10 @@
 """Trains and evaluates one model, and writes its report."""
 
 import argparse
+import pathlib
 from typing import Any
 
-from msa_jax import config as configuration
+from msa_jax import configuration
 
 
 def main(argv: list[str]) -> None:
@@ -25,19 +26,34 @@ def main(argv: list[str]) -> None:
     )
     arguments, config = configuration.parse_command(parser, argv)
     # Here, not at the top: --help need not wait for JAX to start.
-    import jax
-
-    from msa_jax.train import build, loop, processes
+    from msa_jax.train import build, processes
 
     if arguments.distributed:
         processes.join()
     build.use_compile_cache(arguments.compile_cache)
-    result = loop.train_and_evaluate(config, arguments.workdir)
+    train_and_report(config, arguments.workdir)
+
+
+def train_and_report(config: configuration.Config, workdir: str | pathlib.Path) -> dict[str, Any]:
+    """Trains, or goes on with, a run, and writes its report.
+
+    Returns:
+      What ``result.json`` holds.
+
+    Raises:
+      MsaJaxError: for anything that the user can fix.
+    """
+    import jax
+
+    from msa_jax.train import loop
+
+    result = loop.train_and_evaluate(config, workdir)
     if jax.process_index() == 0:
-        show(config, arguments.workdir, result)
+        show(config, workdir, result)
+    return result
 
 
-def show(config: configuration.Config, workdir: str, result: dict[str, Any]) -> None:
+def show(config: configuration.Config, workdir: str | pathlib.Path, result: dict[str, Any]) -> None:
     """Writes the report of a finished run and prints its table."""
     from msa_jax.reports import page, targets
     from msa_jax.reports.run import read_run

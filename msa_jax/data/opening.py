@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from msa_jax.config import Config, require_choice
+from msa_jax.configuration import Config, require_choice
 from msa_jax.data import classes, clean, columns, mmsa, store, synthetic
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.preprocess import REDUCTIONS, reduced_spec

@@ -8,18 +8,19 @@ but the tokens, batch by batch, in JAX (:meth:`Preprocess.batch`).
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from msa_jax.config import Config, require_choice
+from msa_jax.configuration import Config, require_choice
 from msa_jax.data import clean
 from msa_jax.data.align import align, align_as_mmsa
-from msa_jax.data.batch import Batch
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.data.tokenize import TokenSource, with_tokens
+
+if TYPE_CHECKING:  # conversions of files read this module and need not wait for JAX
+    from msa_jax.data.batch import Batch
 
 REDUCTIONS = ("none", "mean", "align", "mean_align")
 SCALINGS = ("none", "zscore_train", "zscore_group")
@@ -118,7 +119,7 @@ class Preprocess:
         real = xp.arange(values.shape[1])[None, :] < lengths[:, None]
         return xp.where(real[:, :, None], values, 0).astype(np.float32)
 
-    def batch(self, values: Mapping[str, Any], lengths: Mapping[str, Any], tokens: Any = None) -> Batch:
+    def batch(self, values: Mapping[str, Any], lengths: Mapping[str, Any], tokens: Any = None) -> "Batch":
         """Raw clips to the batch that a model reads, inside a traced program.
 
         Args:
@@ -126,6 +127,10 @@ class Preprocess:
           lengths: per modality int32 [B], without "text" where there are tokens.
           tokens: int32 [B, 3, T].
         """
+        import jax.numpy as jnp
+
+        from msa_jax.data.batch import Batch
+
         values, lengths = dict(values), dict(lengths)
         if tokens is not None:
             lengths["text"] = tokens[:, 1].sum(axis=1)

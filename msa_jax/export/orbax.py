@@ -5,7 +5,7 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
-from msa_jax import config as configuration
+from msa_jax import configuration
 from msa_jax.export.safetensors import CONFIG, variables_of
 from msa_jax.inference import Trained
 

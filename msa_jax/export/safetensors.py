@@ -9,8 +9,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from msa_jax import config as configuration
-from msa_jax.config import Config
+from msa_jax import configuration
+from msa_jax.configuration import Config
 from msa_jax.errors import DataError
 from msa_jax.inference import Trained
 

@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from msa_jax import fields
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 from msa_jax.errors import ConfigError, nearest
 
 if TYPE_CHECKING:  # a configuration imports its own model and no other

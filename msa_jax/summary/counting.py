@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from msa_jax import models
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.summary import thop

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 from msa_jax.data.opening import load_dataset
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import RunError

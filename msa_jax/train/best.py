@@ -22,8 +22,8 @@ from flax import linen as nn
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from msa_jax import config as configuration
-from msa_jax.config import Config
+from msa_jax import configuration
+from msa_jax.configuration import Config
 from msa_jax.data.batch import example_batch
 from msa_jax.data.loader import Shape
 from msa_jax.data.spec import DatasetSpec

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from msa_jax import metrics, models
-from msa_jax.config import Config, require_choice
+from msa_jax.configuration import Config, require_choice
 from msa_jax.data.batch import example_batch
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.loader import (

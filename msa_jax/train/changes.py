@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from msa_jax.config import Config, flatten
+from msa_jax.configuration import Config, flatten
 
 #: Settings that cannot change what was trained so far, and why. train.eval_batch_size is none of them: some
 #: models' validation losses depend on which clips share a batch, and so does the epoch that is kept.

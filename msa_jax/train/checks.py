@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from msa_jax import metrics, models
-from msa_jax.config import Config, flatten, require_choice
+from msa_jax.configuration import Config, flatten, require_choice
 from msa_jax.data.preprocess import REDUCTIONS, SCALINGS
 from msa_jax.data.spec import METRIC_SETS, MODALITIES, SPLITS, parse_columns
 from msa_jax.errors import ConfigError, DataError, nearest
@@ -54,6 +54,9 @@ def _is_range(value: Any) -> bool:
 _NOT_NEGATIVE = Rule(lambda v: _is_number(v) and v >= 0, "finite and not negative")
 _FLAG = Rule(lambda v: type(v) is bool, "true or false")
 _TEXT = Rule(lambda v: type(v) is str, "text")
+_NAMES = Rule(
+    lambda v: type(v) in (tuple, list) and all(type(name) is str for name in v), "a list of texts, or ()"
+)
 
 #: Of every setting beside the choices and the model's.
 RULES = {
@@ -79,6 +82,7 @@ RULES = {
     "data.path": _TEXT,
     "data.root": _TEXT,
     "data.file": _TEXT,
+    "data.class_names": _NAMES,
     "data.label_range": Rule(_is_range, "two finite numbers, the lower first"),
     "data.buckets": _whole(1),
     "data.group_by_length": _FLAG,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax import metrics
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.loader import Chunk, Step
 from msa_jax.data.opening import load_dataset

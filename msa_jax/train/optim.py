@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from msa_jax.config import Config, require_choice
+from msa_jax.configuration import Config, require_choice
 from msa_jax.errors import ConfigError
 from msa_jax.models.objectives import Prelude
 from msa_jax.train.accumulate import Optimizer

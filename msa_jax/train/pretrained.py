@@ -8,7 +8,7 @@ import flax.traverse_util
 import jax
 import numpy as np
 
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 from msa_jax.data.tokenize import TokenSource
 from msa_jax.errors import ConfigError
 from msa_jax.weights import huggingface

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax import config as configuration
-from msa_jax.config import Config
+from msa_jax import configuration
+from msa_jax.configuration import Config
 from msa_jax.data.dataset import Split
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.data.tokenize import TOKENIZER_FILES

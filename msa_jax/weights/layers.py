@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 
 
 class Entry(NamedTuple):

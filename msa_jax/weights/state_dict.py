@@ -11,7 +11,7 @@ import flax.traverse_util
 import jax
 import numpy as np
 
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 from msa_jax.errors import DataError, nearest
 from msa_jax.weights.layers import PeerModel
 from msa_jax.weights.peers import PEERS

@@ -10,7 +10,7 @@ import pytest
 
 import msa_jax
 from msa_jax.commands import evaluate
-from msa_jax.config import load
+from msa_jax.configuration import load
 from msa_jax.errors import DataError
 from msa_jax.train.loop import train_and_evaluate
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import msa_jax
 from msa_jax import metrics
 from msa_jax.commands import predict
-from msa_jax.config import load
+from msa_jax.configuration import load
 from msa_jax.data import unlabelled
 from msa_jax.data.batch import example_batch
 from msa_jax.data.dataset import Split

@@ -146,10 +146,11 @@ def test_names_of_the_configuration_that_do_not_fit(tmp_path):
     with pytest.raises(DataError, match=r"goes up to 2, but data\.class_names has 2 names"):
         opened(tmp_path, labelled(lambda s: np.sign(s) + 1), ("a", "b"))
     for form in ("pickle", "store"):
-        (tmp_path / f"twice in a {form}").mkdir()
+        folder = tmp_path / f"twice in a {form}"
+        folder.mkdir()
         data = labelled(lambda s: np.sign(s) + 1)
         with pytest.raises(DataError, match="has a name twice"):
-            opened(tmp_path / f"twice in a {form}", data, ("a", "b", "A "), form)
+            opened(folder, data, ("a", "b", "A "), form)
     nothing = labelled(lambda s: s)
     for part in nothing.values():
         del part["classification_labels"]

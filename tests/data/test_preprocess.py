@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msa_jax.config import load
+from msa_jax.configuration import load
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.preprocess import REDUCTIONS, SCALINGS, Preprocess, preprocess_for, reduced_spec
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec

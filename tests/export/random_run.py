@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import config as configuration
+from msa_jax import configuration
 from msa_jax.data.batch import example_batch
 from msa_jax.data.opening import load_dataset
 from msa_jax.train import build

@@ -9,8 +9,7 @@ import numpy as np
 from jax.interpreters import partial_eval
 from random_params import random_params
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.data import opening
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.spec import DatasetSpec, ModalitySpec

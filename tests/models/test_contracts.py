@@ -16,8 +16,7 @@ import pytest
 from conftest import small_tiles
 from small import CONFIGS, LENGTHS, SPEC
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.data import opening
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.dataset import Dataset, Split

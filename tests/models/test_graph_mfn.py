@@ -11,8 +11,7 @@ import pytest
 from random_params import random_params
 from small import CONFIGS, SPEC, count_parameters, model_block
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.errors import DataError

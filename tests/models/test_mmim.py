@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from small import CONFIGS, SPEC, count_parameters, model_block, random_model_params, small_batch
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.errors import ConfigError

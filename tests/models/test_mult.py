@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from small import CONFIGS, SPEC, model_block, random_model_params, small_batch, used
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.data.spec import ModalitySpec

@@ -9,8 +9,7 @@ import pytest
 import test_contracts as contracts
 from small import CONFIGS
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.errors import ConfigError
 
 FILE = '''
@@ -110,7 +109,7 @@ def test_what_a_file_sets_without_such_a_key_is_an_error(toy, tmp_path):
 
 def test_a_configuration_imports_no_other_model():
     code = (
-        "import json, sys; from msa_jax.config import load; "
+        "import json, sys; from msa_jax.configuration import load; "
         f"load({str(CONFIGS / 'mosi.py')!r} + ':ef_lstm'); import jax; "
         "from jax._src import xla_bridge; "
         "print(json.dumps([[m for m in sys.modules if m.startswith('msa_jax.models.')], "

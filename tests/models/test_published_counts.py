@@ -4,8 +4,7 @@ import jax
 import pytest
 from small import CONFIGS
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.commands import summarize
 from msa_jax.data import opening
 from msa_jax.data.batch import example_batch

@@ -12,8 +12,7 @@ import pytest
 from random_params import random_params
 from small import CONFIGS, GROUPS, SPEC, model_block, random_model_params, small_batch, used
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.data.spec import DatasetSpec, ModalitySpec

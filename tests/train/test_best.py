@@ -14,7 +14,7 @@ from toy import squared_error, toy_spec
 from toy_run import metric_rows, start
 
 import msa_jax
-from msa_jax.config import load
+from msa_jax.configuration import load
 from msa_jax.data.dataset import Split
 from msa_jax.data.loader import stored_shape
 from msa_jax.data.spec import MODALITIES

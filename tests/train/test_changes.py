@@ -10,7 +10,7 @@ import pytest
 from toy import squared_error, toy_spec
 from toy_run import metric_rows, start
 
-from msa_jax.config import flatten, load
+from msa_jax.configuration import flatten, load
 from msa_jax.errors import RunError
 from msa_jax.models.objectives import Objective
 from msa_jax.train import changes

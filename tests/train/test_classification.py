@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 import msa_jax
-from msa_jax import config as configuration
-from msa_jax import metrics
+from msa_jax import configuration, metrics
 from msa_jax.commands import predict
-from msa_jax.config import load
+from msa_jax.configuration import load
 from msa_jax.data import unlabelled
 from msa_jax.data.spec import TWO_CLASSES
 from msa_jax.errors import ConfigError

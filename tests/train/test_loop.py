@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from toy import register, squared_error, toy_spec, toy_split
 
-from msa_jax.config import load
+from msa_jax.configuration import load
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import ConfigError, RunError
 from msa_jax.models.objectives import Objective

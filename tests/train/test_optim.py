@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from msa_jax.config import load
+from msa_jax.configuration import load
 from msa_jax.errors import ConfigError
 from msa_jax.train.accumulate import Optimizer, drop_accumulated
 from msa_jax.train.optim import (

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from msa_jax.config import load
+from msa_jax.configuration import load
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 from msa_jax.data.tokenize import with_tokens

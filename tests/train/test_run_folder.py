@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from toy import toy_spec, toy_split
 
-from msa_jax.config import load
+from msa_jax.configuration import load
 from msa_jax.errors import RunError
 from msa_jax.files import write_whole
 from msa_jax.train.run_folder import RunFolder

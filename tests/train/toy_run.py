@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from toy import register, squared_error, toy_spec, toy_split
 
-from msa_jax.config import load
+from msa_jax.configuration import load
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import Interrupted
 from msa_jax.models.objectives import Objective, Prelude

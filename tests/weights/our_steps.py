@@ -8,8 +8,7 @@ import numpy as np
 from conftest import GOLDEN
 from parity_models import CONFIGS, batch_of, model_block, spec_of
 
-from msa_jax import config as configuration
-from msa_jax import models
+from msa_jax import configuration, models
 from msa_jax.train import optim
 from msa_jax.weights import state_dict
 

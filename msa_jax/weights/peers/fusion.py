@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 from msa_jax.weights.layers import Entry, PeerModel, batch_norm, linear, raw, recurrent
 
 

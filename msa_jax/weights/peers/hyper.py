@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 from msa_jax.weights.layers import Entry, PeerModel, linear, norm, raw
 from msa_jax.weights.peers.encoder import bert
 from msa_jax.weights.peers.transformers import first_row, pre_norm

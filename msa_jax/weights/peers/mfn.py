@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 from msa_jax.data.spec import MODALITIES
 from msa_jax.models.graph_mfn import INNER_NODES, node_name
 from msa_jax.weights.layers import Entry, PeerModel, linear, lstm_cell, raw

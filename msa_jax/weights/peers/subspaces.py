@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 from msa_jax.weights.layers import Entry, PeerModel, linear, norm, packed_attention, recurrent
 from msa_jax.weights.peers.encoder import bert
 

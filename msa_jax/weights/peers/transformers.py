@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax.config import Config
+from msa_jax.configuration import Config
 from msa_jax.weights.layers import Entry, PeerModel, linear, norm, raw
 
 _INITIALS = {"text": "l", "audio": "a", "vision": "v"}

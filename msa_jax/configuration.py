@@ -17,100 +17,11 @@ from typing import Any
 import ml_collections
 
 from msa_jax.errors import ConfigError, MsaJaxError, nearest
+from msa_jax.synonyms import meant
 
 #: Settings that later versions added, with the value by which a run that lacks them behaves as then, or a
 #: function of its {key: value} that gives it. A run's ``config.json`` is completed by them when it is read.
 ADDED: dict[str, Any] = {"preset": "", "model.classes": 0, "data.class_names": ()}
-
-#: What users of other code call our settings, in small letters; of several the first that a configuration
-#: has is meant. docs/from_mmsa.md has what has no single counterpart.
-SYNONYMS: dict[str, tuple[str, ...]] = {
-    "lr": ("train.learning_rate",),
-    "lr_main": ("train.learning_rate",),
-    "learning_rate_other": ("train.learning_rate",),
-    "wd": ("train.weight_decay",),
-    "weight_decay_main": ("train.weight_decay",),
-    "weight_decay_other": ("train.weight_decay",),
-    "bs": ("train.batch_size",),
-    "batch": ("train.batch_size",),
-    "early_stop": ("train.patience",),
-    "early_stopping": ("train.patience",),
-    "epoch": ("train.epochs",),
-    "n_epochs": ("train.epochs",),
-    "num_epochs": ("train.epochs",),
-    "max_epochs": ("train.epochs",),
-    "update_epochs": ("train.accumulate",),
-    "grad_accum": ("train.accumulate",),
-    "grad_clip": ("train.clip_value",),
-    "when": ("train.plateau_patience",),
-    "optim": ("train.optimizer",),
-    "scheduler": ("train.schedule",),
-    "keyeval": ("train.monitor",),
-    "seeds": ("train.seed",),
-    "cur_seed": ("train.seed",),
-    "gpu_ids": ("train.devices",),
-    "gpus": ("train.devices",),
-    "device": ("train.devices",),
-    "lr_bert": ("train.groups.encoder.learning_rate",),
-    "learning_rate_bert": ("train.groups.encoder.learning_rate",),
-    "weight_decay_bert": ("train.groups.encoder.weight_decay",),
-    "learning_rate_audio": ("train.groups.audio.learning_rate",),
-    "learning_rate_video": ("train.groups.vision.learning_rate",),
-    "weight_decay_audio": ("train.groups.audio.weight_decay",),
-    "weight_decay_video": ("train.groups.vision.weight_decay",),
-    "text_weight_decay": ("train.groups.text.weight_decay",),
-    "audio_weight_decay": ("train.groups.audio.weight_decay",),
-    "video_weight_decay": ("train.groups.vision.weight_decay",),
-    "factor_lr": ("train.groups.factors.learning_rate",),
-    "dataset_root_dir": ("data.root",),
-    "featurepath": ("data.path",),
-    "feature_path": ("data.path",),
-    "custom_feature": ("data.path",),
-    "need_normalized": ("data.reduce",),
-    "need_model_aligned": ("data.reduce",),
-    "use_bert": ("model.text_encoder",),
-    "use_finetune": ("model.text_encoder",),
-    "use_bert_finetune": ("model.text_encoder",),
-    "pretrained": ("model.encoder.folder",),
-    "transformers": ("model.encoder.folder",),
-    "train_mode": ("model.task",),
-    "num_classes": ("model.classes", "model.task"),
-    "hidden_dims": ("model.hidden", "model.text_hidden"),
-    "hidden_size": ("model.hidden",),
-    "num_layers": ("model.n_layers",),
-    "nlevels": ("model.n_layers",),
-    "dst_feature_dim_nheads": ("model.d_model",),
-    "post_video_dim": ("model.post_vision_dim",),
-    "post_video_dropout": ("model.post_vision_dropout",),
-    "video_out": ("model.vision_out",),
-    "conv1d_kernel_size_l": ("model.text_kernel",),
-    "conv1d_kernel_size_a": ("model.audio_kernel",),
-    "conv1d_kernel_size_v": ("model.vision_kernel",),
-    "attn_dropout": ("model.text_attention_dropout",),
-    "attn_dropout_a": ("model.audio_attention_dropout",),
-    "attn_dropout_v": ("model.vision_attention_dropout",),
-    "res_dropout": ("model.residual_dropout",),
-    "attn_mask": ("model.causal_mask",),
-    "memsize": ("model.memory",),
-    "inner_node_dim": ("model.node",),
-    "a_lstm_hidden_size": ("model.audio_hidden",),
-    "v_lstm_hidden_size": ("model.vision_hidden",),
-    "a_lstm_dropout": ("model.audio_dropout",),
-    "v_lstm_dropout": ("model.vision_dropout",),
-    "t_bert_dropout": ("model.encoder.dropout",),
-    "h": ("model.label_bound",),
-    "excludezero": ("model.exclude_zero",),
-    "d_ah": ("model.audio_hidden",),
-    "d_vh": ("model.vision_hidden",),
-    "d_aout": ("model.audio_out",),
-    "d_vout": ("model.vision_out",),
-    "d_prjh": ("model.fusion_hidden",),
-    "dropout_prj": ("model.dropout",),
-    "alpha": ("model.contrast_weight",),
-    "beta": ("model.bound_weight",),
-    "lr_mmilb": ("model.mi_learning_rate",),
-    "weight_decay_mmilb": ("model.mi_weight_decay",),
-}
 
 #: A ConfigDict. Declared Any, because the library's own annotations say that a value may be
 #: text or None wherever a number is read.
@@ -174,12 +85,72 @@ def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     return config.lock()
 
 
+def from_python(data: str, model: str, overrides: Mapping[str, Any]) -> Config:
+    """What :func:`msa_jax.config` gives; see there.
+
+    Raises:
+      ConfigError: as :func:`load`.
+    """
+    path = data if data.endswith(".py") else f"configs/{data}.py"
+    words, settings = [model] if model else [], {}
+    for name, value in overrides.items():
+        if name in _WORDS:
+            words += [name] if value is True else [] if value is False else [f"{name}={value}"]
+        else:
+            settings[name.replace("__", ".")] = value
+    config = _get_config(pathlib.Path(path), ",".join(words))
+    for key, value in settings.items():
+        _check_key(config, key, value)
+        _put(config, key, _as_kind(key, value, flatten(config)[key]))
+    return config.lock()
+
+
+#: What may stand after the colon beside the model's name.
+_WORDS = ("tiny", "fg", "task", "preset")
+
+
+def _as_kind(key: str, value: Any, old: Any) -> Any:
+    """A value from Python as what the setting holds."""
+    if isinstance(old, tuple) and isinstance(value, list | tuple):
+        return tuple(value)
+    if isinstance(old, str) and isinstance(value, pathlib.Path):
+        return str(value)
+    whole = type(value) is int
+    if type(value) is not type(old) and not (whole and type(old) is float):
+        raise ConfigError(f"{key}={value!r} is not {_KIND_NAMES.get(type(old), 'text')} (it is {old!r} now).")
+    return float(value) if type(old) is float else value
+
+
+#: Folders that hold the configurations that come with the package: in a wheel, and in a checkout.
+_SHIPPED = (pathlib.Path(__file__).parent / "shipped", pathlib.Path(__file__).resolve().parents[1])
+
+
+def _found(file: pathlib.Path) -> pathlib.Path:
+    """The file in the current folder, or else among those shipped.
+
+    Raises:
+      ConfigError: if it is nowhere.
+    """
+    places = [file, *(folder / file for folder in _SHIPPED if not file.is_absolute())]
+    for place in places:
+        if place.is_file():
+            return place
+    known = sorted(
+        {f"configs/{p.name}" for folder in _SHIPPED for p in (folder / "configs").glob("[a-z]*.py")}
+    )
+    known = [name for name in known if name != "configs/common.py"]
+    raise ConfigError(
+        f"there is no configuration file {file}, neither here nor among those shipped "
+        f"({', '.join(known)}).{nearest(str(file), known)}"
+    )
+
+
 def _get_config(file: pathlib.Path, argument: str) -> Config:
-    if not file.is_file():
-        raise ConfigError(f"there is no configuration file {file}; run from the folder that holds configs/.")
-    root = str(file.resolve().parent.parent)
-    if root not in sys.path:
-        sys.path.append(root)  # so that configs/x.py finds configs/common.py from any folder
+    file = _found(file)
+    for root in (file.resolve().parent.parent, *_SHIPPED):
+        # So that a configuration finds configs/common.py, its own or the shipped one, from any folder.
+        if str(root) not in sys.path and (root / "configs").is_dir():
+            sys.path.append(str(root))
     module_spec = importlib.util.spec_from_file_location(f"msa_jax_config_{file.stem}", file)
     assert module_spec is not None
     assert module_spec.loader is not None
@@ -212,35 +183,31 @@ _AFTER_THE_COLON = {"preset": "preset=", "model.name": ""}
 
 
 def _set(config: Config, key: str, text: str) -> None:
+    _check_key(config, key, text)
+    _put(config, key, _parse(key, text, flatten(config)[key]))
+
+
+def _check_key(config: Config, key: str, value: Any) -> None:
     flat = flatten(config)
     if key not in flat:
         inside = [k for k in flat if k.startswith(key + ".")]
         if inside:
             raise ConfigError(f"--config.{key} is a block; set one of its keys: {', '.join(inside[:8])}.")
-        raise ConfigError(f"--config.{key}: there is no such key.{_meant(key, flat)}")
+        raise ConfigError(f"--config.{key}: there is no such key.{meant(key, flat)}")
     if key in _AFTER_THE_COLON:
         raise ConfigError(
-            f"--config.{key}={text} comes too late, since other values follow from it; give it after the "
-            f"configuration's colon, as in --config=configs/mosi.py:{_AFTER_THE_COLON[key]}{text}."
+            f"--config.{key}={value} comes too late, since other values follow from it; give it after the "
+            f"configuration's colon, as in --config=configs/mosi.py:{_AFTER_THE_COLON[key]}{value}."
         )
+
+
+def _put(config: Config, key: str, value: Any) -> None:
     *blocks, last = key.split(".")
     inner = config
     for name in blocks:
         inner = inner[name]
     with inner.ignore_type():
-        inner[last] = _parse(key, text, flat[key])
-
-
-def _meant(key: str, known: Mapping[str, Any]) -> str:
-    """Which known key an unknown one probably stands for: by another name, in another block, or misspelt."""
-    leaf = key.rpartition(".")[2].lower().replace("-", "_")
-    elsewhere = sorted(
-        (name for name in known if name.rpartition(".")[2].lower() == leaf), key=lambda n: n.count(".")
-    )
-    for name in (*SYNONYMS.get(leaf, ()), *elsewhere):
-        if name in known:
-            return f" Did you mean {name!r}?"
-    return nearest(key, known)
+        inner[last] = value
 
 
 def _parse(key: str, text: str, old: Any) -> Any:

@@ -46,7 +46,7 @@ GIVEN = {
     "docs/concepts/compat.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
 }
 #: Pages that take less than a few seconds.
-FAST = {"CONTRIBUTING.md", "launch/README.md", "docs/reference/settings.md"}
+FAST = {"CONTRIBUTING.md", "launch/README.md"}
 COLUMNS = {"text": 768, "audio": 5, "vision": 20}
 STEPS = {"text": 8, "audio": 12, "vision": 10}
 WORDS = {word: number for number, word in enumerate(encoder_files.WORDS)}
@@ -140,10 +140,10 @@ def test_what_the_page_shows_runs(page, shelf, tmp_path, monkeypatch):
     names: dict[str, Any] = {"__name__": "__main__"}
     skipped = []
     for block in doc_pages.blocks(page):
-        if block.title.startswith("configs/") and "--8<--" not in block.code:
+        if block.title:
             pathlib.Path(block.title).parent.mkdir(exist_ok=True)
             pathlib.Path(block.title).write_text(block.code)
-        elif block.language == "python" and not block.title:
+        elif block.language == "python":
             exec(compile(block.code, f"{name_of(page)} (Python)", "exec"), names)
         elif block.language == "bash":
             for words in doc_pages.commands(block.code, folder):

@@ -77,7 +77,7 @@ def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """
     match = re.fullmatch(r"(.*?\.py)(?::(.*))?", path)
     if not match:
-        raise ConfigError(f"--config={path} is no configuration file; give one such as configs/mosi.py.")
+        raise ConfigError(f"--config={path} is not a configuration file; give one such as configs/mosi.py.")
     config = _get_config(pathlib.Path(match[1]), match[2] or "")
     for override in overrides:
         key, _, text = override.partition("=")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 
 class MsaJaxError(Exception):
-    """Base of all errors that a user can cause and mend.
+    """Base of all errors that a user can cause and fix.
 
     Attributes:
       exit_code: what a command that ends in this error returns.

@@ -14,6 +14,7 @@ from msa_jax import metrics, models
 from msa_jax.data import unlabelled
 from msa_jax.data.arrays import split_of
 from msa_jax.data.batch import Batch, example_batch
+from msa_jax.data.class_labels import true_labels
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.loader import (
     Plan,
@@ -24,7 +25,6 @@ from msa_jax.data.loader import (
     filled,
     stored_shape,
 )
-from msa_jax.data.prepare import true_labels
 from msa_jax.data.spec import MODALITIES, THREE_CLASSES
 from msa_jax.errors import DataError, MsaJaxError
 from msa_jax.train import build, pretrained

@@ -148,7 +148,7 @@ def test_what_no_data_could_make_right_is_known_without_data(argument, override,
 def test_missing_and_broken_files_are_one_sentence(tmp_path):
     with pytest.raises(ConfigError, match="there is no configuration file"):
         configuration.load(str(tmp_path / "nothing.py"))
-    with pytest.raises(ConfigError, match=r"no configuration file; give one such as configs/mosi\.py"):
+    with pytest.raises(ConfigError, match=r"not a configuration file; give one such as configs/mosi\.py"):
         configuration.load("mosi")
     broken = tmp_path / "configs" / "broken.py"
     broken.parent.mkdir()

@@ -15,7 +15,7 @@ FLOORS = (
     ("files",),
     ("synonyms",),
     ("configuration",),
-    ("fields",),
+    ("typed_settings",),
     ("data",),
     ("metrics",),
     ("nn",),

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from msa_jax.data.dataset import Split
-from msa_jax.data.fields import Fields
 from msa_jax.data.padding import front_padding, moved, used_steps
 from msa_jax.data.spec import MODALITIES, UNIMODAL_TASKS
+from msa_jax.data.split_keys import Fields
 
 #: Endings of the label keys, by task.
 _ENDINGS = {"M": "", **{task: f"_{task}" for task in UNIMODAL_TASKS.values()}}

@@ -89,7 +89,7 @@ class ModalitySpec:
             if not columns or outside:
                 raise DataError(
                     f"column group {name!r} asks for columns {format_columns(columns)!r}, but there are "
-                    f"only columns 0 to {self.width - 1}; mend the group in the config."
+                    f"only columns 0 to {self.width - 1}; correct the group in the configuration."
                 )
             if used & set(columns) or len(set(columns)) < len(columns):
                 raise DataError(f"column group {name!r} repeats a column; a column belongs to one group.")

@@ -124,7 +124,7 @@ def _rules(folder: pathlib.Path, stored: dict[str, Any]) -> dict[str, Any]:
     for name, (key, stored_key, default) in _RULES.items():
         value = config.get(key, normalizer.get(stored_key, default))
         if value is not None and type(value) is not bool:
-            raise DataError(f"{path} has {key} {value!r:.50}, neither true nor false; mend it.")
+            raise DataError(f"{path} has {key} {value!r:.50}, neither true nor false; correct it.")
         rules[name] = default if value is None else value
     return rules
 

@@ -7,7 +7,7 @@ names, so that every value is checked wherever a block is used.
 import importlib
 from typing import TYPE_CHECKING
 
-from msa_jax import fields
+from msa_jax import typed_settings
 from msa_jax.configuration import Config
 from msa_jax.errors import ConfigError, nearest
 
@@ -72,7 +72,7 @@ def block(name: str, key: str) -> Config:
     Raises:
       ConfigError: as :func:`preset`.
     """
-    made = fields.block_of(preset(name, key).settings)
+    made = typed_settings.block_of(preset(name, key).settings)
     made.name = name
     return made
 
@@ -83,7 +83,7 @@ def read(model: Config) -> "BaseSettings":
     Raises:
       ConfigError: for an unknown name or key, or values that the model cannot use on any data.
     """
-    return fields.read(declaration(model.name).settings, model, "model")
+    return typed_settings.read(declaration(model.name).settings, model, "model")
 
 
 def check(model: Config) -> None:

@@ -29,7 +29,6 @@ import jax.numpy as jnp
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError, DataError
-from msa_jax.fields import Count, CountOrZero, Rate
 from msa_jax.models import objectives
 from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
@@ -42,6 +41,7 @@ from msa_jax.nn.initializers import Dense
 from msa_jax.nn.prenorm import PreNormEncoder
 from msa_jax.nn.subnets import DenseSubnet
 from msa_jax.nn.transformer import layer_norm
+from msa_jax.typed_settings import Count, CountOrZero, Rate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,6 @@ import jax.numpy as jnp
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import DataError
-from msa_jax.fields import Count, Rate
 from msa_jax.models import objectives
 from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
@@ -32,6 +31,7 @@ from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.recurrent import StackedLSTM
 from msa_jax.nn.subnets import DenseSubnet
+from msa_jax.typed_settings import Count, Rate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
-from msa_jax.fields import Count
 from msa_jax.models import objectives
 from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.mfn import MemorySettings, read_aligned
@@ -28,6 +27,7 @@ from msa_jax.models.settings import n_outputs, scores
 from msa_jax.nn.fine_grained import Columns, split_columns
 from msa_jax.nn.gated_memory import GatedMemory, LSTMSystem, TwoLayerNet, shifted
 from msa_jax.nn.initializers import Dense
+from msa_jax.typed_settings import Count
 
 #: A node of the graph: the modalities that it stands for.
 Node = tuple[str, ...]

@@ -23,10 +23,10 @@ import numpy as np
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
-from msa_jax.fields import Count, Factor, Rate
 from msa_jax.models import objectives
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.text import TextSettings
+from msa_jax.typed_settings import Count, Factor, Rate
 
 #: The feature (of Outputs.features) behind each task's prediction.
 FEATURES = {"M": "fusion", "T": "text", "A": "audio", "V": "vision"}

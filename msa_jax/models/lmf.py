@@ -17,7 +17,6 @@ import jax.numpy as jnp
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
-from msa_jax.fields import Count
 from msa_jax.models import objectives
 from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.lf_dnn import DATA, UnimodalFeatures, UnimodalSettings
@@ -25,6 +24,7 @@ from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import n_outputs, scores
 from msa_jax.models.tfn import ORDER, with_one
 from msa_jax.nn.fine_grained import Columns, split_columns
+from msa_jax.typed_settings import Count
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,13 +19,13 @@ import jax.numpy as jnp
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError
-from msa_jax.fields import Count, Rate
 from msa_jax.models import objectives
 from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import BaseSettings, n_outputs, read_inputs, scores
 from msa_jax.nn.fine_grained import Columns, split_columns
 from msa_jax.nn.gated_memory import GatedMemory, LSTMSystem, TwoLayerNet, shifted
+from msa_jax.typed_settings import Count, Rate
 
 
 @dataclasses.dataclass(frozen=True)

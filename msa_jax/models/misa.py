@@ -28,7 +28,6 @@ import jax.numpy as jnp
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
-from msa_jax.fields import Count, Factor, Rate
 from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.objectives import Loss, Objective, cross_entropy, squared_error
 from msa_jax.models.outputs import Outputs
@@ -41,6 +40,7 @@ from msa_jax.nn.initializers import Dense
 from msa_jax.nn.pooling import last_step, masked_mean
 from msa_jax.nn.recurrent import LSTM
 from msa_jax.nn.transformer import EncoderLayer, layer_norm
+from msa_jax.typed_settings import Count, Factor, Rate
 
 #: Of the six vectors, first the private ones and then the shared ones.
 ORDER = ("text", "vision", "audio")

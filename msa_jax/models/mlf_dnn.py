@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
-from msa_jax.fields import Count, Rate
 from msa_jax.models import multi_task
 from msa_jax.models.declare import Declaration, everywhere, peer_train, unimodal_decay
 from msa_jax.models.lf_dnn import DATA, TINY, UnimodalFeatures
@@ -22,6 +21,7 @@ from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import n_outputs, scores
 from msa_jax.nn.fine_grained import Columns, split_columns
 from msa_jax.nn.subnets import PostFusion
+from msa_jax.typed_settings import Count, Rate
 
 
 @dataclasses.dataclass(frozen=True)

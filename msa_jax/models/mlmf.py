@@ -14,7 +14,6 @@ import flax.linen as nn
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
-from msa_jax.fields import Count
 from msa_jax.models import multi_task
 from msa_jax.models.declare import Declaration, everywhere, peer_train, unimodal_decay
 from msa_jax.models.lf_dnn import DATA, UnimodalFeatures
@@ -22,6 +21,7 @@ from msa_jax.models.lmf import TINY, LowRankFusion, factors, frozen
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import n_outputs, scores
 from msa_jax.nn.fine_grained import Columns, split_columns
+from msa_jax.typed_settings import Count
 
 
 @dataclasses.dataclass(frozen=True)

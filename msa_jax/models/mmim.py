@@ -41,7 +41,6 @@ import numpy as np
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
-from msa_jax.fields import Count, Factor, Rate, Share
 from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.mutual_information import (
     RIDGE,
@@ -60,6 +59,7 @@ from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.initializers import Dense, xavier_normal
 from msa_jax.nn.recurrent import LSTM
+from msa_jax.typed_settings import Count, Factor, Rate, Share
 
 #: What text is to tell of, and the letter of each in the loss's parts.
 READ_FROM_TEXT = {"vision": "v", "audio": "a"}

@@ -15,7 +15,6 @@ import flax.linen as nn
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
-from msa_jax.fields import Count, Rate
 from msa_jax.models import multi_task
 from msa_jax.models.declare import Declaration, everywhere, peer_train, unimodal_decay
 from msa_jax.models.lf_dnn import DATA, TINY, UnimodalFeatures
@@ -23,6 +22,7 @@ from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import n_outputs
 from msa_jax.models.tfn import Fusion, bounded, score_range, tensor_of
 from msa_jax.nn.fine_grained import Columns, split_columns
+from msa_jax.typed_settings import Count, Rate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,11 @@ import flax.linen as nn
 import jax
 
 from msa_jax.data.spec import UNIMODAL_TASKS, DatasetSpec
-from msa_jax.fields import Count, Factor, Rate
 from msa_jax.models import objectives
 from msa_jax.models.lf_dnn import UnimodalSettings
 from msa_jax.models.settings import scores
 from msa_jax.nn.subnets import PostFusion
+from msa_jax.typed_settings import Count, Factor, Rate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, UNIMODAL_TASKS, DatasetSpec
-from msa_jax.fields import Count, Rate
 from msa_jax.models import label_generation
 from msa_jax.models.declare import Declaration, Preset, encoder_groups, peer_train
 from msa_jax.models.label_generation import HeadSettings
@@ -30,6 +29,7 @@ from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.recurrent import LSTM
+from msa_jax.typed_settings import Count, Rate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES
 from msa_jax.errors import ConfigError
-from msa_jax.fields import CountOrZero
 from msa_jax.nn.fine_grained import AttendOver, Fg, Qkv
+from msa_jax.typed_settings import CountOrZero
 
 #: Classes of a data set that names no others: negative, neutral, positive.
 CLASSES = 3

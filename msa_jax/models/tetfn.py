@@ -29,7 +29,6 @@ import jax.numpy as jnp
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
-from msa_jax.fields import Count, Rate
 from msa_jax.models import label_generation
 from msa_jax.models.declare import Declaration, Preset, encoder_groups, peer_train
 from msa_jax.models.label_generation import HeadSettings
@@ -42,6 +41,7 @@ from msa_jax.nn.crossmodal import CrossModalEncoder
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.pooling import last_step, masked_max
 from msa_jax.nn.recurrent import LSTM
+from msa_jax.typed_settings import Count, Rate
 
 #: Layers of every stack but the lower ones, which have one.
 LAYERS = 2

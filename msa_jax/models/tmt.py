@@ -28,7 +28,6 @@ import jax.numpy as jnp
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
-from msa_jax.fields import Count, CountOrZero, Factor, Rate
 from msa_jax.models import objectives
 from msa_jax.models.declare import Declaration, everywhere, peer_train
 from msa_jax.models.outputs import Outputs
@@ -39,6 +38,7 @@ from msa_jax.nn.initializers import Dense
 from msa_jax.nn.pooling import masked_mean
 from msa_jax.nn.prenorm import PreNormEncoder
 from msa_jax.nn.subnets import DenseSubnet
+from msa_jax.typed_settings import Count, CountOrZero, Factor, Rate
 
 #: Order of the modalities in time, and of their tokens.
 ORDER = ("vision", "audio", "text")

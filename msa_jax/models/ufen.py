@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from msa_jax.errors import ConfigError
-from msa_jax.fields import Count, CountOrZero, Rate
 from msa_jax.models.settings import require_heads
 from msa_jax.models.text import TextSettings
 from msa_jax.nn.attention import MultiHeadAttention
@@ -24,6 +23,7 @@ from msa_jax.nn.fine_grained import Columns, FineGrained
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.recurrent import GRU
 from msa_jax.nn.transformer import layer_norm, sinusoidal_positions
+from msa_jax.typed_settings import Count, CountOrZero, Rate
 
 
 @dataclasses.dataclass(frozen=True)

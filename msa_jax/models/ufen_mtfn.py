@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, UNIMODAL_TASKS, DatasetSpec
 from msa_jax.errors import ConfigError
-from msa_jax.fields import Count, CountOrZero, Positive
 from msa_jax.models.declare import Declaration, Preset, encoder_groups
 from msa_jax.models.objectives import Objective, squared_error
 from msa_jax.models.outputs import Outputs
@@ -30,6 +29,7 @@ from msa_jax.nn.fine_grained import Columns, split_columns
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.pooling import AttentionPooling, last_step, masked_max, masked_mean
 from msa_jax.nn.transformer import FeedForward, layer_norm
+from msa_jax.typed_settings import Count, CountOrZero, Positive
 
 #: The six directed pairs (query, source), in the order of the paper's Fig. 2.
 PAIRS = (

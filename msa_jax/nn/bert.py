@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from msa_jax.errors import ConfigError
-from msa_jax.fields import Count, Positive, Rate
 from msa_jax.nn.attention import attention_weights
 from msa_jax.nn.bits import hashed_normal
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import product
+from msa_jax.typed_settings import Count, Positive, Rate
 
 #: The vocabulary's entry for padding, which all public BERTs have first. PyTorch's table never learns it.
 PAD = 0

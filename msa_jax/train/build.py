@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from msa_jax import metrics, models
 from msa_jax.configuration import Config, require_choice
 from msa_jax.data.batch import example_batch
+from msa_jax.data.class_labels import as_classes
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.loader import (
     Plan,
@@ -22,7 +23,6 @@ from msa_jax.data.loader import (
     fits_on_device,
     stored_shape,
 )
-from msa_jax.data.prepare import as_classes
 from msa_jax.data.preprocess import Preprocess, preprocess_for
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError

@@ -65,14 +65,14 @@ def read_config(folder: str | pathlib.Path) -> BertSettings:
     for name, key in _SIZES.items():
         sizes[name] = config.get(key)
         if type(sizes[name]) is not int or sizes[name] < 1:
-            raise DataError(f"{path} has {key} {sizes[name]!r:.100}, not a whole number above 0; mend it.")
+            raise DataError(f"{path} has {key} {sizes[name]!r:.100}, not a whole number above 0; correct it.")
     for name, key in _RATES.items():
         sizes[name] = config.get(key, 0.1)
         if type(sizes[name]) not in (int, float) or not 0 <= sizes[name] < 1:
-            raise DataError(f"{path} has {key} {sizes[name]!r:.100}, not a rate below 1; mend it.")
+            raise DataError(f"{path} has {key} {sizes[name]!r:.100}, not a rate below 1; correct it.")
     epsilon = config.get("layer_norm_eps", 1e-12)
     if type(epsilon) is not float or not 0 < epsilon < 1:
-        raise DataError(f"{path} has layer_norm_eps {epsilon!r:.100}, not a small number; mend it.")
+        raise DataError(f"{path} has layer_norm_eps {epsilon!r:.100}, not a small number; correct it.")
     try:
         return BertSettings(**sizes, layer_norm_eps=epsilon)
     except ConfigError as error:

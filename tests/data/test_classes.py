@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from msa_jax import metrics
 from msa_jax.data import store
+from msa_jax.data.class_labels import as_classes
 from msa_jax.data.classes import classes_of_scores
 from msa_jax.data.opening import Hints, open_dataset
-from msa_jax.data.prepare import as_classes
 from msa_jax.data.spec import MODALITIES, THREE_CLASSES, TWO_CLASSES, DatasetSpec, ModalitySpec
 from msa_jax.errors import ConfigError, DataError
 

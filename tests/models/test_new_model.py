@@ -21,7 +21,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from msa_jax.data.spec import MODALITIES
-from msa_jax.fields import Count, Rate
+from msa_jax.typed_settings import Count, Rate
 from msa_jax.models import objectives
 from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs

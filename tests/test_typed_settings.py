@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msa_jax import fields
+from msa_jax import typed_settings
 from msa_jax.errors import ConfigError
-from msa_jax.fields import Count, CountOrZero, Factor, Positive, Rate, Share
+from msa_jax.typed_settings import Count, CountOrZero, Factor, Positive, Rate, Share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Outer:
 
 
 def block(**changes):
-    made = fields.block_of(Outer())
+    made = typed_settings.block_of(Outer())
     with made.ignore_type():
         made.update_from_flattened_dict(changes)
     return made
@@ -59,7 +59,7 @@ VALID = st.builds(
 
 @given(VALID)
 def test_a_block_holds_what_it_was_made_from(settings):
-    assert fields.read(Outer, fields.block_of(settings), "model") == settings
+    assert typed_settings.read(Outer, typed_settings.block_of(settings), "model") == settings
 
 
 @pytest.mark.parametrize(
@@ -88,15 +88,15 @@ def test_a_block_holds_what_it_was_made_from(settings):
 )
 def test_what_a_type_does_not_allow_is_named(key, value, words):
     with pytest.raises(ConfigError, match=words):
-        fields.read(Outer, block(**{key: value}), "model")
+        typed_settings.read(Outer, block(**{key: value}), "model")
 
 
 def test_a_whole_number_is_a_number():
-    assert fields.read(Outer, block(factor=2), "model").factor == 2
+    assert typed_settings.read(Outer, block(factor=2), "model").factor == 2
 
 
 def test_a_block_that_is_older_than_a_field_takes_its_default():
     old = block()
     with old.unlocked():
         del old.maybe, old.inner.rate
-    assert fields.read(Outer, old, "model") == Outer()
+    assert typed_settings.read(Outer, old, "model") == Outer()

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from msa_jax.data.class_labels import as_classes
 from msa_jax.data.dataset import Dataset, Split
-from msa_jax.data.prepare import as_classes
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 from msa_jax.errors import DataError
 

@@ -25,7 +25,7 @@ import zoo
 
 from msa_jax import configuration, models
 from msa_jax.errors import run_command
-from msa_jax.train import pretrained
+from msa_jax.training import pretrained
 
 #: Stored steps and columns of text, audio, vision.
 SHAPES = {

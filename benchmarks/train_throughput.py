@@ -25,8 +25,8 @@ from msa_jax.data.dataset import Dataset  # noqa: E402
 from msa_jax.data.opening import load_dataset  # noqa: E402
 from msa_jax.errors import run_command  # noqa: E402
 from msa_jax.summary.operations import count_macs  # noqa: E402
-from msa_jax.train import build  # noqa: E402
-from msa_jax.train.step import train_step  # noqa: E402
+from msa_jax.training import build  # noqa: E402
+from msa_jax.training.step import train_step  # noqa: E402
 
 
 def matmul_peak(size: int = 2048, repeats: int = 8) -> float:

@@ -24,7 +24,7 @@ from msa_jax import configuration, models
 from msa_jax.data import synthetic
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.errors import run_command
-from msa_jax.train import pretrained
+from msa_jax.training import pretrained
 
 LENGTHS = {"text": 50, "audio": 375, "vision": 500}
 WIDTHS = {"text": 768, "audio": 5, "vision": 20}

@@ -27,10 +27,10 @@ from msa_jax.data.loader import (
 )
 from msa_jax.data.spec import MODALITIES, THREE_CLASSES
 from msa_jax.errors import DataError, MsaJaxError
-from msa_jax.train import build, pretrained
-from msa_jax.train.best import load_best
-from msa_jax.train.run_folder import TOKENIZER
-from msa_jax.train.step import Learner, infer
+from msa_jax.training import build, pretrained
+from msa_jax.training.best import load_best
+from msa_jax.training.run_folder import TOKENIZER
+from msa_jax.training.step import Learner, infer
 
 
 class Trained:

@@ -21,7 +21,7 @@ FLOORS = (
     ("nn",),
     ("models",),
     ("weights",),
-    ("train",),
+    ("training",),
     ("inference",),
     ("export", "reports", "summary"),
     ("commands",),
@@ -64,8 +64,8 @@ def test_imports_run_one_way(path):
 
 
 def test_an_arrow_upward_is_found():
-    assert arrows_upward(PACKAGE / "data" / "spec.py", ["msa_jax.train.loop", "msa_jax.errors"]) == [
-        "msa_jax.train.loop"
+    assert arrows_upward(PACKAGE / "data" / "spec.py", ["msa_jax.training.loop", "msa_jax.errors"]) == [
+        "msa_jax.training.loop"
     ]
     assert arrows_upward(PACKAGE / "reports" / "page.py", ["msa_jax.export.onnx"]) == ["msa_jax.export.onnx"]
 

@@ -35,8 +35,8 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
     from msa_jax.inference import Trained
-    from msa_jax.train import build
-    from msa_jax.train.display import Display
+    from msa_jax.training import build
+    from msa_jax.training.display import Display
 
     build.use_compile_cache("")
     trained = Trained(options.workdir, lambda sentence: print(sentence, file=sys.stderr))

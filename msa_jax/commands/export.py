@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
     from msa_jax.export import exporting
-    from msa_jax.train import build
+    from msa_jax.training import build
 
     build.use_compile_cache("")
     try:

@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
 
     from msa_jax.commands import train
     from msa_jax.data.batch import example_batch
-    from msa_jax.train.adopt import adopt
+    from msa_jax.training.adopt import adopt
     from msa_jax.weights import state_dict
 
     state_dict.peer_model(arguments.model)

@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
         _check_target(options.out, options.input, options.workdir)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
     from msa_jax.inference import Trained
-    from msa_jax.train import build, pretrained
+    from msa_jax.training import build, pretrained
 
     build.use_compile_cache("")
     trained = Trained(options.workdir, _say)

@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
     )
     arguments, config = configuration.parse_command(parser, argv)
     # Here, not at the top: --help need not wait for JAX to start.
-    from msa_jax.train import build, processes
+    from msa_jax.training import build, processes
 
     if arguments.distributed:
         processes.join()
@@ -45,7 +45,7 @@ def train_and_report(config: configuration.Config, workdir: str | pathlib.Path) 
     """
     import jax
 
-    from msa_jax.train import loop
+    from msa_jax.training import loop
 
     result = loop.train_and_evaluate(config, workdir)
     if jax.process_index() == 0:
@@ -57,7 +57,7 @@ def show(config: configuration.Config, workdir: str | pathlib.Path, result: dict
     """Writes the report of a finished run and prints its table."""
     from msa_jax.reports import page, targets
     from msa_jax.reports.run import read_run
-    from msa_jax.train.display import Display
+    from msa_jax.training.display import Display
 
     path, display = page.write_report(workdir), Display(quiet=False)
     spec = read_run(path.parent).spec

@@ -11,7 +11,7 @@ from msa_jax.data.spec import MODALITIES
 from msa_jax.errors import DataError, RunError
 from msa_jax.export.program import BATCH, Program, Runner
 from msa_jax.inference import Trained
-from msa_jax.train import pretrained
+from msa_jax.training import pretrained
 
 #: The largest difference of a prediction that is still the same model in another arithmetic.
 TOLERANCE = 1e-4

@@ -14,7 +14,7 @@ from msa_jax.data.spec import THREE_CLASSES, UNIMODAL_TASKS, DatasetSpec, format
 from msa_jax.export.program import BATCH, Program
 from msa_jax.files import read_json
 from msa_jax.inference import Trained
-from msa_jax.train.state import count_parameters
+from msa_jax.training.state import count_parameters
 
 _REDUCTIONS = {
     "none": "none: all modalities are sequences.",

@@ -17,7 +17,7 @@ from msa_jax.export import program as programs
 from msa_jax.export.program import Program
 from msa_jax.files import check_new_folder, new_folder
 from msa_jax.inference import Trained
-from msa_jax.train.run_folder import TOKENIZER
+from msa_jax.training.run_folder import TOKENIZER
 
 _STANDALONE = pathlib.Path(__file__).parent / "standalone" / "run.py"
 

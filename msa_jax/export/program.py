@@ -22,8 +22,8 @@ from msa_jax.data.loader import filled
 from msa_jax.data.spec import MODALITIES
 from msa_jax.errors import RunError
 from msa_jax.inference import Trained
-from msa_jax.train import pretrained
-from msa_jax.train.step import infer
+from msa_jax.training import pretrained
+from msa_jax.training.step import infer
 
 #: Arrays by name.
 Arrays = dict[str, Any]

@@ -15,7 +15,7 @@ a bidirectional LSTM holds its own: the forward half's last step and the backwar
 text is long, whatever their own lengths (so most of an unaligned clip's frames are never read), their
 padding as it stands where the text is longer; and it holds two layers that nothing reads, a
 discriminator of the six vectors' origin and a norm for text features, so that it has as many parameters
-as published. Accumulated gradients are summed (see :mod:`msa_jax.train.optim`). Not restored: a NaN
+as published. Accumulated gradients are summed (see :mod:`msa_jax.training.optim`). Not restored: a NaN
 where a clip has no token, and in the moment discrepancy's gradient where two vectors are equal.
 """
 

@@ -17,7 +17,7 @@ from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.summary import thop
 from msa_jax.summary.operations import count_macs
-from msa_jax.train import build, checks, optim, pretrained, state, step
+from msa_jax.training import build, checks, optim, pretrained, state, step
 
 
 def summarise_as_thop(config: Config) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from msa_jax import commands
 from msa_jax.errors import run_command
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-OLD_RUN = ROOT / "tests" / "train" / "run_7c667cb"
+OLD_RUN = ROOT / "tests" / "training" / "run_7c667cb"
 CLIP = "视频_0001"
 
 

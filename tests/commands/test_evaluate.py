@@ -12,7 +12,7 @@ import msa_jax
 from msa_jax.commands import evaluate
 from msa_jax.configuration import load
 from msa_jax.errors import DataError
-from msa_jax.train.loop import train_and_evaluate
+from msa_jax.training.loop import train_and_evaluate
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
 

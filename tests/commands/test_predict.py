@@ -26,7 +26,7 @@ from msa_jax.data.batch import example_batch
 from msa_jax.data.dataset import Split
 from msa_jax.data.spec import MODALITIES, THREE_CLASSES, DatasetSpec, ModalitySpec, edges_of
 from msa_jax.errors import DataError, RunError
-from msa_jax.train.adopt import adopt
+from msa_jax.training.adopt import adopt
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
 KINDS = {

@@ -11,10 +11,10 @@ import numpy as np
 from msa_jax import configuration
 from msa_jax.data.batch import example_batch
 from msa_jax.data.opening import load_dataset
-from msa_jax.train import build
-from msa_jax.train.checkpoint import Checkpoints, Progress
-from msa_jax.train.run_folder import RunFolder
-from msa_jax.train.state import create_state
+from msa_jax.training import build
+from msa_jax.training.checkpoint import Checkpoints, Progress
+from msa_jax.training.run_folder import RunFolder
+from msa_jax.training.state import create_state
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 #: Short clips, so that little has to be computed.

@@ -18,7 +18,7 @@ import pytest
 import msa_jax
 from msa_jax import main
 from msa_jax.errors import RunError
-from msa_jax.train import processes
+from msa_jax.training import processes
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Labels made while training and remembered for the next epoch, gradients added over batches, groups of

@@ -14,7 +14,7 @@ import yaml
 
 from msa_jax import main
 from msa_jax.commands import train
-from msa_jax.train import build, loop, processes
+from msa_jax.training import build, loop, processes
 
 ROOT = pathlib.Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"

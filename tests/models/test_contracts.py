@@ -23,8 +23,8 @@ from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.preprocess import Preprocess, reduced_spec
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError
-from msa_jax.train import optim, state
-from msa_jax.train.checkpoint import Checkpoints, Progress, best_of
+from msa_jax.training import optim, state
+from msa_jax.training.checkpoint import Checkpoints, Progress, best_of
 
 DATASETS = ("synthetic", "mosi", "mosei", "sims", "simsv2")
 README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text()

@@ -14,7 +14,7 @@ from msa_jax.data.batch import example_batch
 from msa_jax.errors import ConfigError
 from msa_jax.models import mutual_information as mi
 from msa_jax.models.outputs import Outputs
-from msa_jax.train import optim
+from msa_jax.training import optim
 
 #: Published counts of the public class with BERT-base, and without it.
 ALL = {"mosi": 109_763_913, "mosei": 109_774_665, "sims": 102_641_097}

@@ -9,7 +9,7 @@ from msa_jax.commands import summarize
 from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.summary import counting
-from msa_jax.train.state import count_parameters
+from msa_jax.training.state import count_parameters
 
 #: Trainable parameters of the public classes with the published settings.
 ALL = {

@@ -16,7 +16,7 @@ from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.opening import load_dataset
 from msa_jax.errors import ConfigError
 from msa_jax.models.tmt import TOKENS, discrepancy, orthogonality, squared_distances
-from msa_jax.train import build
+from msa_jax.training import build
 
 RNG = np.random.default_rng(0)
 A, B = (jnp.asarray(RNG.normal(size=(6, 3)), jnp.float32) for _ in range(2))

@@ -9,7 +9,7 @@ from conftest import GOLDEN
 from parity_models import CONFIGS, batch_of, model_block, spec_of
 
 from msa_jax import configuration, models
-from msa_jax.train import optim
+from msa_jax.training import optim
 from msa_jax.weights import state_dict
 
 FEATURES = ("in/text", "in/audio", "in/vision")

@@ -13,13 +13,13 @@ from msa_jax.configuration import Config
 from msa_jax.data.opening import load_dataset
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import RunError
-from msa_jax.train import build, pretrained
-from msa_jax.train.checkpoint import Progress, best_of
-from msa_jax.train.checks import check
-from msa_jax.train.display import Display
-from msa_jax.train.loop import Loop
-from msa_jax.train.run_folder import CHECKPOINTS, RunFolder
-from msa_jax.train.stopping import StopRequest
+from msa_jax.training import build, pretrained
+from msa_jax.training.checkpoint import Progress, best_of
+from msa_jax.training.checks import check
+from msa_jax.training.display import Display
+from msa_jax.training.loop import Loop
+from msa_jax.training.run_folder import CHECKPOINTS, RunFolder
+from msa_jax.training.stopping import StopRequest
 
 
 def adopt(

@@ -16,9 +16,9 @@ from msa_jax.data.loader import Shape, Table, batch_of
 from msa_jax.models.objectives import Objective, Prelude
 from msa_jax.models.outputs import Outputs
 from msa_jax.nn.prefix_attention import spread_over
-from msa_jax.train import optim
-from msa_jax.train.accumulate import Optimizer
-from msa_jax.train.state import TrainState
+from msa_jax.training import optim
+from msa_jax.training.accumulate import Optimizer
+from msa_jax.training.state import TrainState
 
 
 class Learner(NamedTuple):
@@ -27,7 +27,7 @@ class Learner(NamedTuple):
     Attributes:
       model: the Linen module.
       objective: what it is trained by.
-      optimizer: see :mod:`msa_jax.train.optim`.
+      optimizer: see :mod:`msa_jax.training.optim`.
       dtype: of the model's arithmetic, float32 or bfloat16. Parameters stay float32.
       mesh: devices; its "data" axis holds the rows of a batch.
     """

@@ -8,8 +8,8 @@ import pytest
 
 from msa_jax.configuration import load
 from msa_jax.errors import ConfigError
-from msa_jax.train.accumulate import Optimizer, drop_accumulated
-from msa_jax.train.optim import (
+from msa_jax.training.accumulate import Optimizer, drop_accumulated
+from msa_jax.training.optim import (
     build_optimizer,
     build_schedule,
     describe_groups,

@@ -14,9 +14,9 @@ from msa_jax.configuration import load
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import ConfigError, RunError
 from msa_jax.models.objectives import Objective
-from msa_jax.train import loop
-from msa_jax.train.adopt import adopt
-from msa_jax.train.run_folder import RunFolder
+from msa_jax.training import loop
+from msa_jax.training.adopt import adopt
+from msa_jax.training.run_folder import RunFolder
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
 

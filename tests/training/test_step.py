@@ -11,7 +11,7 @@ from toy import Toy, run_steps, squared_error, toy_training
 from msa_jax.data.loader import batch_of
 from msa_jax.models.outputs import Outputs
 from msa_jax.nn.prefix_attention import attend
-from msa_jax.train.step import train_step
+from msa_jax.training.step import train_step
 
 
 def assert_trees_close(a, b, atol):

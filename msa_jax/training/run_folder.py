@@ -20,7 +20,7 @@ from msa_jax.data.spec import DatasetSpec
 from msa_jax.data.tokenize import TOKENIZER_FILES
 from msa_jax.errors import DataError, RunError
 from msa_jax.files import as_json, write_whole
-from msa_jax.train import changes
+from msa_jax.training import changes
 
 try:
     import fcntl
@@ -31,7 +31,7 @@ except ImportError:  # Windows has no such locks
 CONFIG, SPEC, MODEL_SPEC = "config.json", "spec.json", "model_spec.json"
 #: Folder with the vocabulary of the encoder that is trained along.
 TOKENIZER = "tokenizer"
-#: Folders of the training state, and of the best model (:mod:`msa_jax.train.best`).
+#: Folders of the training state, and of the best model (:mod:`msa_jax.training.best`).
 CHECKPOINTS, BEST = "checkpoints", "best"
 #: When which settings changed between two starts.
 CHANGES = "config_history.jsonl"
@@ -108,8 +108,8 @@ class RunFolder:
     def claim(self, config: Config, stored: DatasetSpec, read: DatasetSpec) -> None:
         """Records what this folder trains, or checks that it is what it has trained so far.
 
-        Settings that cannot change what was trained (:data:`msa_jax.train.changes.FREE`) may differ; they are
-        recorded, with the time, in ``config_history.jsonl``.
+        Settings that cannot change what was trained (:data:`msa_jax.training.changes.FREE`) may differ; they
+        are recorded, with the time, in ``config_history.jsonl``.
 
         Args:
           config: of the run.

@@ -15,7 +15,7 @@ from toy_run import metric_rows, start
 from msa_jax.configuration import flatten, load
 from msa_jax.errors import ConfigError, DataError, Interrupted, MsaJaxError, RunError
 from msa_jax.models.objectives import Objective
-from msa_jax.train import checks, loop
+from msa_jax.training import checks, loop
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = f"{ROOT}/configs/synthetic.py:lf_dnn,tiny"

@@ -11,7 +11,7 @@ import pytest
 from toy import run_steps, toy_training
 
 from msa_jax.errors import RunError
-from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, read_best, with_best
+from msa_jax.training.checkpoint import Checkpoints, Progress, best_of, read_best, with_best
 
 
 def trained(epochs):

@@ -13,7 +13,7 @@ from msa_jax.configuration import load
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import Interrupted
 from msa_jax.models.objectives import Objective, Prelude
-from msa_jax.train import loop
+from msa_jax.training import loop
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
 CLIPS, STEPS = 30, 4  # of 8 clips each, the last of 6

@@ -11,8 +11,8 @@ from flax import linen as nn
 
 from msa_jax.data.batch import Batch
 from msa_jax.models.objectives import Prelude
-from msa_jax.train import optim
-from msa_jax.train.accumulate import Optimizer
+from msa_jax.training import optim
+from msa_jax.training.accumulate import Optimizer
 
 
 class TrainState(flax.struct.PyTreeNode):

@@ -13,7 +13,7 @@ import optax
 from msa_jax.configuration import Config, require_choice
 from msa_jax.errors import ConfigError
 from msa_jax.models.objectives import Prelude
-from msa_jax.train.accumulate import Optimizer
+from msa_jax.training.accumulate import Optimizer
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "plateau")

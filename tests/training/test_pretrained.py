@@ -14,8 +14,8 @@ from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 from msa_jax.data.tokenize import with_tokens
 from msa_jax.errors import ConfigError, DataError
-from msa_jax.train import pretrained
-from msa_jax.train.optim import group_names
+from msa_jax.training import pretrained
+from msa_jax.training.optim import group_names
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
 TEXTS = np.array(["Words of clip 1", "clip 2 3"])

@@ -10,7 +10,7 @@ from msa_jax.configuration import Config, flatten, require_choice
 from msa_jax.data.preprocess import REDUCTIONS, SCALINGS
 from msa_jax.data.spec import METRIC_SETS, MODALITIES, SPLITS, parse_columns
 from msa_jax.errors import ConfigError, DataError, nearest
-from msa_jax.train import build, optim
+from msa_jax.training import build, optim
 
 
 class Rule(NamedTuple):

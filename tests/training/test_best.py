@@ -21,9 +21,9 @@ from msa_jax.data.spec import MODALITIES
 from msa_jax.errors import RunError
 from msa_jax.inference import Trained
 from msa_jax.models.objectives import Objective
-from msa_jax.train import loop, optim
-from msa_jax.train.best import FILE, of_epoch, read_best, record_of, write_best
-from msa_jax.train.checkpoint import Checkpoints
+from msa_jax.training import loop, optim
+from msa_jax.training.best import FILE, of_epoch, read_best, record_of, write_best
+from msa_jax.training.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 #: A run of two epochs, trained by the version at commit 7c667cb; the first was the better one.

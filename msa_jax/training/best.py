@@ -29,9 +29,9 @@ from msa_jax.data.loader import Shape
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import DataError, RunError
 from msa_jax.files import write_whole
-from msa_jax.train.checkpoint import Best, to_host
-from msa_jax.train.checkpoint import read_best as read_best_of_checkpoints
-from msa_jax.train.run_folder import BEST, CHECKPOINTS, CONFIG, MODEL_SPEC, SPEC
+from msa_jax.training.checkpoint import Best, to_host
+from msa_jax.training.checkpoint import read_best as read_best_of_checkpoints
+from msa_jax.training.run_folder import BEST, CHECKPOINTS, CONFIG, MODEL_SPEC, SPEC
 
 FILE = "model.safetensors"
 _PARTS = ("params", "batch_stats")

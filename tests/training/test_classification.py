@@ -16,7 +16,7 @@ from msa_jax.data import unlabelled
 from msa_jax.data.spec import TWO_CLASSES
 from msa_jax.errors import ConfigError
 from msa_jax.reports import page
-from msa_jax.train.loop import train_and_evaluate
+from msa_jax.training.loop import train_and_evaluate
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 

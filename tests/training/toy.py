@@ -21,9 +21,9 @@ from msa_jax.models.declare import Declaration, Preset
 from msa_jax.models.objectives import Objective
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import BaseSettings
-from msa_jax.train.accumulate import Optimizer
-from msa_jax.train.state import create_state
-from msa_jax.train.step import Learner, Programs
+from msa_jax.training.accumulate import Optimizer
+from msa_jax.training.state import create_state
+from msa_jax.training.step import Learner, Programs
 
 WIDTHS = {"text": 4, "audio": 3, "vision": 2}
 LONGEST = (6, 12, 8)

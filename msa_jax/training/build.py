@@ -26,9 +26,9 @@ from msa_jax.data.loader import (
 from msa_jax.data.preprocess import Preprocess, preprocess_for
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
-from msa_jax.train import optim, pretrained
-from msa_jax.train.state import TrainState, create_state
-from msa_jax.train.step import Learner, Programs
+from msa_jax.training import optim, pretrained
+from msa_jax.training.state import TrainState, create_state
+from msa_jax.training.step import Learner, Programs
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -126,7 +126,7 @@ def build(config: Config, dataset: Dataset) -> Setup:
     """Everything from model to loader; nothing has been computed on clips yet.
 
     Args:
-      config: the whole configuration, see :func:`msa_jax.train.checks.check`.
+      config: the whole configuration, see :func:`msa_jax.training.checks.check`.
       dataset: see :func:`prepare`.
 
     Raises:

@@ -18,17 +18,17 @@ from msa_jax.data.loader import Chunk, Step
 from msa_jax.data.opening import load_dataset
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import RunError
-from msa_jax.train import build, pretrained, processes
-from msa_jax.train.accumulate import drop_accumulated
-from msa_jax.train.best import fits, of_epoch, record_of, write_best
-from msa_jax.train.build import Setup
-from msa_jax.train.checkpoint import Checkpoints, Progress, best_of, with_best
-from msa_jax.train.checks import check
-from msa_jax.train.display import Display
-from msa_jax.train.optim import build_schedule
-from msa_jax.train.run_folder import BEST, CHECKPOINTS, RunFolder
-from msa_jax.train.state import TrainState, count_parameters
-from msa_jax.train.stopping import StopRequest
+from msa_jax.training import build, pretrained, processes
+from msa_jax.training.accumulate import drop_accumulated
+from msa_jax.training.best import fits, of_epoch, record_of, write_best
+from msa_jax.training.build import Setup
+from msa_jax.training.checkpoint import Checkpoints, Progress, best_of, with_best
+from msa_jax.training.checks import check
+from msa_jax.training.display import Display
+from msa_jax.training.optim import build_schedule
+from msa_jax.training.run_folder import BEST, CHECKPOINTS, RunFolder
+from msa_jax.training.state import TrainState, count_parameters
+from msa_jax.training.stopping import StopRequest
 
 #: Validation scores of which less is better; of all others more is.
 LOWER_IS_BETTER = ("loss", "mae")

@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from msa_jax.errors import RunError
-from msa_jax.train.state import TrainState
+from msa_jax.training.state import TrainState
 
 
 @dataclasses.dataclass

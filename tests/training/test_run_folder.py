@@ -13,7 +13,7 @@ from toy import toy_spec, toy_split
 from msa_jax.configuration import load
 from msa_jax.errors import RunError
 from msa_jax.files import write_whole
-from msa_jax.train.run_folder import RunFolder
+from msa_jax.training.run_folder import RunFolder
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
 

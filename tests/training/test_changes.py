@@ -13,9 +13,9 @@ from toy_run import metric_rows, start
 from msa_jax.configuration import flatten, load
 from msa_jax.errors import RunError
 from msa_jax.models.objectives import Objective
-from msa_jax.train import changes
-from msa_jax.train.best import read_best
-from msa_jax.train.run_folder import RunFolder
+from msa_jax.training import changes
+from msa_jax.training.best import read_best
+from msa_jax.training.run_folder import RunFolder
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MISA = f"{ROOT}/configs/mosi.py:misa"

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from msa_jax import metrics
-from msa_jax.configuration import SYNONYMS, flatten, load
+from msa_jax.configuration import flatten, load
 from msa_jax.errors import ConfigError
 from msa_jax.models import MODELS
+from msa_jax.synonyms import SYNONYMS
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "from_mmsa.md").read_text()

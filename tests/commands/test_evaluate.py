@@ -50,7 +50,9 @@ def test_on_its_own_data_a_run_has_the_figures_of_its_result(run, task, capsys):
         assert set(found[split]) == set(expected)
         for key, value in expected.items():
             known = value if value is not None and np.isfinite(value) else None
-            assert found[split][key] == (known if known is None else pytest.approx(known, abs=1e-6))
+            # Predictions agree to 1e-6; the correlation of so few that hardly differ magnifies that.
+            tolerance = 1e-4 if key == "corr" else 1e-6
+            assert found[split][key] == (known if known is None else pytest.approx(known, abs=tolerance))
 
 
 def test_the_table_and_one_split(run, capsys):

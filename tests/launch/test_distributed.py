@@ -109,6 +109,7 @@ def test_stopped_runs_of_two_processes_end_as_one_process_does(tmp_path):
 @pytest.mark.slow
 def test_one_process_that_cannot_start_stops_the_other_with_a_sentence(tmp_path):
     (tmp_path / "config.json").write_text('{"of": "another run"}')  # only process 0 claims the folder
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)  # which has trained
     with two_processes(*RUN, f"--workdir={tmp_path}") as running:
         (code, _, err), (other_code, _, other_err) = (ended(process) for process in running)
     assert (code, other_code) == (2, 2), err + other_err

@@ -38,20 +38,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def over_limit(durations: str, factor: float) -> list[str]:
-    """The slow tests of a run, by what pytest printed with ``--durations=0``, each second counted ``factor``."""
+    """The slow tests of a run, by what ``--durations=0`` printed, each second counted ``factor``."""
     seconds: collections.Counter[str] = collections.Counter()
-    for number, test in re.findall(
-        r"^\s*([\d.]+)s (?:call|setup|teardown)\s+(\S+?)(?:\[|\s|$)", durations, re.M
-    ):
+    line = r"^\s*([\d.]+)s (?:call|setup|teardown)\s+(\S+?)(?:\[|\s|$)"
+    for number, test in re.findall(line, durations, re.MULTILINE):
         seconds[test] += float(number) * factor
-    return sorted(test for test, sum_ in seconds.items() if sum_ > LIMIT and test not in KEPT)
+    return sorted(test for test, total in seconds.items() if total > LIMIT and test not in KEPT)
 
 
 def main(path: str, factor: str = "1") -> None:
     """Writes the list anew; factor: below 1 where the machine was busy."""
-    LIST.write_text(
-        HEAD + "".join(f"{test}\n" for test in over_limit(pathlib.Path(path).read_text(), float(factor)))
-    )
+    tests = over_limit(pathlib.Path(path).read_text(), float(factor))
+    LIST.write_text(HEAD + "".join(f"{test}\n" for test in tests))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 import hypothesis  # noqa: E402  (the settings above must come first)
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from tiers import pytest_collection_modifyitems  # noqa: E402, F401  (a hook)
 
 from msa_jax.nn import prefix_attention  # noqa: E402
 
@@ -69,6 +71,13 @@ def _noted(name: str, compute: Any, traced: list[str]) -> Any:
         return compute(*operands, **settings)
 
     return noted
+
+
+@pytest.fixture(autouse=True)
+def same_draws(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test draws the same numbers from its module's RNG, whichever tests ran before it."""
+    if hasattr(request.module, "RNG"):
+        monkeypatch.setattr(request.module, "RNG", np.random.default_rng(0))
 
 
 @pytest.fixture

@@ -2,9 +2,13 @@
 
 import pathlib
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from msa_jax.data import mmsa
+from msa_jax.data.dataset import Split
 
 STEPS = {"text": 6, "audio": 9, "vision": 7}
 WIDTHS = {"text": 4, "audio": 5, "vision": 3}
@@ -45,3 +49,12 @@ def write(path: pathlib.Path, data: Any, protocol: int = 4) -> pathlib.Path:
     """Pickles ``data`` to ``path`` and returns the path."""
     path.write_bytes(pickle.dumps(data, protocol=protocol))
     return path
+
+
+def reader(folder: pathlib.Path) -> Callable[..., tuple[dict[str, Split], list[str]]]:
+    """A function that writes a content, reads it, and returns the splits and notes."""
+
+    def write_and_read(data: Any, protocol: int = 4) -> tuple[dict[str, Split], list[str]]:
+        return mmsa.read(write(folder / "data.pkl", data, protocol))
+
+    return write_and_read

@@ -17,6 +17,16 @@ from msa_jax.data import clean, mmsa
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "loader_a.npz"
 
 
+@pytest.fixture
+def data():
+    return feature_files.content()
+
+
+@pytest.fixture
+def read(tmp_path):
+    return feature_files.reader(tmp_path)
+
+
 def same_split(split, part):
     """Compares a split with the values that were pickled."""
     assert split.ids.tolist() == list(part["id"])

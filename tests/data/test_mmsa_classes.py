@@ -2,8 +2,20 @@
 
 import pathlib
 
+import feature_files
 import numpy as np
 import pytest
+
+
+@pytest.fixture
+def data():
+    return feature_files.content()
+
+
+@pytest.fixture
+def read(tmp_path):
+    return feature_files.reader(tmp_path)
+
 
 USELESS = {
     "fractions": [0.5, 0, 1],

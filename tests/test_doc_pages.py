@@ -86,6 +86,7 @@ def test_the_citation_has_the_packages_version():
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
 
 
+@pytest.mark.extras
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocstrings", reason="the [docs] extra is not installed")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]

@@ -63,6 +63,7 @@ def made_file(name: str, folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("name", public_mmsa.WITH_CLASSES)
 def test_a_file_of_a_run_on_classes_is_equal(name, tmp_path):
     public_mmsa.require()

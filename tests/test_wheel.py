@@ -81,7 +81,8 @@ def test_an_installed_wheel_trains_and_scores_in_an_empty_folder(version, tmp_pa
     run([python, "-m", "venv", "env"], tmp_path)
     tools, empty = tmp_path / "env" / "bin", tmp_path / "empty"
     empty.mkdir()
-    run([str(tools / "python"), "-m", "pip", "install", "--quiet", str(wheel)], empty)
+    # Without compiling what is never imported, half of the time.
+    run([str(tools / "python"), "-m", "pip", "install", "--quiet", "--no-compile", str(wheel)], empty)
     place = run([str(tools / "python"), "-c", "import msa_jax; print(msa_jax.__file__)"], empty)
     assert pathlib.Path(place).is_relative_to(tmp_path / "env")
 

@@ -9,6 +9,7 @@ import numpy as np
 import parity
 import public_mmsa
 import pytest
+from conftest import GOLDEN
 from our_steps import golden
 from parity_models import batch_of, model_block, spec_of
 
@@ -61,6 +62,11 @@ def made_file(name: str, folder: pathlib.Path) -> pathlib.Path:
     path = folder / f"{name}_classes.npz"
     np.savez(path, meta=json.dumps(meta), loss=loss.detach().numpy(), **arrays)
     return path
+
+
+def test_the_extras_tier_installs_the_mmsa_that_tests_ask_for():
+    versions = GOLDEN.parents[1] / ".ci" / "extras.txt"
+    assert f"MMSA=={public_mmsa.VERSION}" in versions.read_text().splitlines()
 
 
 @pytest.mark.extras

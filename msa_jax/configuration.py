@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         required=True,
         metavar="PATH.py[:ARGUMENT]",
-        help="configuration file, for example configs/sims.py:ufen_mtfn,fg=both; "
+        help="configuration file with a model and words, for example configs/sims.py:ufen_mtfn,fg=both; "
         "any value in it is changed with --config.KEY=VALUE, for example --config.train.seed=3",
     )
 
@@ -125,6 +125,12 @@ def _as_kind(key: str, value: Any, old: Any) -> Any:
 _SHIPPED = (pathlib.Path(__file__).parent / "shipped", pathlib.Path(__file__).resolve().parents[1])
 
 
+def shipped() -> list[pathlib.Path]:
+    """The configurations that come with the package."""
+    folder = next(place / "configs" for place in _SHIPPED if (place / "configs").is_dir())
+    return [path for path in sorted(folder.glob("[a-z]*.py")) if path.name != "common.py"]
+
+
 def _found(file: pathlib.Path) -> pathlib.Path:
     """The file in the current folder, or else among those shipped.
 
@@ -135,10 +141,7 @@ def _found(file: pathlib.Path) -> pathlib.Path:
     for place in places:
         if place.is_file():
             return place
-    known = sorted(
-        {f"configs/{p.name}" for folder in _SHIPPED for p in (folder / "configs").glob("[a-z]*.py")}
-    )
-    known = [name for name in known if name != "configs/common.py"]
+    known = [f"configs/{path.name}" for path in shipped()]
     raise ConfigError(
         f"there is no configuration file {file}, neither here nor among those shipped "
         f"({', '.join(known)}).{nearest(str(file), known)}"

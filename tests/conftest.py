@@ -17,13 +17,17 @@ os.environ.setdefault(
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
-import jax  # noqa: E402  (the settings above must come first)
+import hypothesis  # noqa: E402  (the settings above must come first)
+import jax  # noqa: E402
 import pytest  # noqa: E402
 from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: E402, F401  (hooks)
 
 from msa_jax.nn import prefix_attention  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# How long an example takes says something about the machine, not about us.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 GOLDEN = pathlib.Path(__file__).parent / "golden"

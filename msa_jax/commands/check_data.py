@@ -3,7 +3,6 @@
 msa-jax check-data PATH [--json]
 """
 
-import argparse
 import json
 import pathlib
 from collections.abc import Mapping
@@ -14,13 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from msa_jax import metrics
+from msa_jax.commands.usage import Parser
 from msa_jax.data.inspection import check
 
 
 def main(arguments: list[str]) -> int:
     """Prints the report; returns 0, whatever it says of usable data."""
-    parser = argparse.ArgumentParser(
-        prog="msa-jax check-data", description="Reports what a feature pickle or a store holds."
+    parser = Parser(
+        "check-data",
+        "Says what a feature pickle or a store holds and what is odd about it. Nothing in it is executed.",
+        ["check-data unaligned_50.pkl"],
     )
     parser.add_argument("path", type=pathlib.Path, help="feature pickle or store")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")

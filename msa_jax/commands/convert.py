@@ -8,7 +8,6 @@ after an error or an interruption nothing is left. With --encode-text the text's
 from the transcripts, by a BERT encoder's last hidden states (see :mod:`msa_jax.weights.encode_text`).
 """
 
-import argparse
 import contextlib
 import dataclasses
 import pathlib
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from msa_jax.commands.usage import Parser
 from msa_jax.data import mmsa, store
 from msa_jax.data.opening import describe, infer
 from msa_jax.data.spec import METRIC_SETS
@@ -30,8 +30,10 @@ Stage = Callable[[str, int], Callable[[int], None]]
 
 def main(arguments: list[str]) -> int:
     """Converts; returns 0, or 128 and the signal's number after an interruption."""
-    parser = argparse.ArgumentParser(
-        prog="msa-jax convert", description="Turns a feature pickle into a store."
+    parser = Parser(
+        "convert",
+        "Turns a feature pickle into a store, which is read without being loaded into memory.",
+        ["convert unaligned_50.pkl data/mosi"],
     )
     parser.add_argument("file", type=pathlib.Path, help="feature pickle in the public MMSA layout")
     parser.add_argument("folder", type=pathlib.Path, help="the store to make; must not exist yet")

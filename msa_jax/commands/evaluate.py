@@ -6,21 +6,21 @@ FILE is a feature pickle (all splits, some, or one) or a store. What is odd abou
 standard error output.
 """
 
-import argparse
 import json
 import math
 import pathlib
 import sys
 
+from msa_jax.commands.usage import Parser
 from msa_jax.data.spec import SPLITS
 
 
 def main(argv: list[str]) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="msa-jax evaluate",
-        description="All metrics of a finished run on a labelled feature file.",
-        allow_abbrev=False,
+    parser = Parser(
+        "evaluate",
+        "All metrics of a finished run on a labelled feature file.",
+        ["evaluate --workdir=runs/first --input=labelled.pkl --split=test"],
     )
     parser.add_argument(
         "--workdir", required=True, type=pathlib.Path, metavar="RUN", help="folder of the run"

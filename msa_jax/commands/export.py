@@ -10,10 +10,10 @@ The written file is read back and compared with the run on random clips, and on 
 is there. DIR appears when all of that went well; otherwise nothing is left.
 """
 
-import argparse
 import pathlib
 import signal
 
+from msa_jax.commands.usage import Parser
 from msa_jax.errors import stopped_by_sigterm
 
 FORMATS = ("stablehlo", "onnx", "safetensors", "orbax")
@@ -21,10 +21,10 @@ FORMATS = ("stablehlo", "onnx", "safetensors", "orbax")
 
 def main(argv: list[str]) -> int:
     """Exports; returns 0, or 128 and the signal's number after an interruption."""
-    parser = argparse.ArgumentParser(
-        prog="msa-jax export",
-        description="Writes a trained model for use without this package.",
-        allow_abbrev=False,
+    parser = Parser(
+        "export",
+        "Writes the model of a finished run for use without this package.",
+        ["export --workdir=runs/first --format=stablehlo --out=exports/first"],
     )
     parser.add_argument(
         "--workdir",

@@ -8,10 +8,10 @@ those that the weights had in PyTorch. The file is read with PyTorch (the [torch
 only: nothing in it is executed.
 """
 
-import argparse
 from typing import Any
 
 from msa_jax import configuration
+from msa_jax.commands.usage import Parser
 from msa_jax.errors import ConfigError
 
 
@@ -26,8 +26,15 @@ def _with_model(argument: str, model: str) -> str:
 
 def main(argv: list[str]) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="msa-jax import-mmsa", allow_abbrev=False)
-    configuration.add_arguments(parser)
+    parser = Parser(
+        "import-mmsa",
+        "Makes a run folder of weights that MMSA trained; nothing in the file is executed.",
+        [
+            "import-mmsa --model=mult --state=mult-mosi.pth --config=configs/mosi.py "
+            "--config.data.path=unaligned_50.pkl --config.model.compat=true --workdir=runs/imported"
+        ],
+        configured=True,
+    )
     parser.add_argument("--model", required=True, help="our name of the model, for example mult")
     parser.add_argument("--state", required=True, metavar="FILE.pth", help="the weights that MMSA saved")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the new run")

@@ -9,7 +9,6 @@ modality alone where the model has them; a classifier gives the probabilities of
 the score. What is odd about the input is said on the standard error output.
 """
 
-import argparse
 import csv
 import io
 import json
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from msa_jax import metrics
+from msa_jax.commands.usage import Parser
 from msa_jax.data import unlabelled
 from msa_jax.data.dataset import Split
 from msa_jax.data.spec import MODALITIES, SPLITS, THREE_CLASSES, DatasetSpec
@@ -34,8 +34,10 @@ Row = dict[str, Any]
 
 def main(argv: list[str]) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="msa-jax predict", description="Scores clips with a trained model.", allow_abbrev=False
+    parser = Parser(
+        "predict",
+        "Scores clips with a finished run: one line per clip. Labels are not needed.",
+        ["predict --workdir=runs/first --input=clips.pkl --out=scores.csv"],
     )
     parser.add_argument(
         "--workdir", required=True, type=pathlib.Path, metavar="RUN", help="folder of the run"

@@ -1,11 +1,15 @@
 """Writes the report of a finished run again: ``msa-jax report --workdir=DIR``."""
 
-import argparse
+from msa_jax.commands.usage import Parser
 
 
 def main(argv: list[str]) -> None:
     """The command; it reads the run's files and writes ``report.html`` beside them."""
-    parser = argparse.ArgumentParser(prog="msa-jax report", description=__doc__, allow_abbrev=False)
+    parser = Parser(
+        "report",
+        "Writes the report page of a finished run again, from the files in its folder.",
+        ["report --workdir=runs/first"],
+    )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a finished run")
     arguments = parser.parse_args(argv)
     # Here, not at the top: --help need not wait for the plotting library.

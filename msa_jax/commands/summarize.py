@@ -3,12 +3,12 @@
 msa-jax summarize --config=configs/sims.py:ufen_mtfn,fg=both [--json] [--count=thop]
 """
 
-import argparse
 import json
 import math
 from typing import Any
 
 from msa_jax import configuration
+from msa_jax.commands.usage import Parser
 
 MEMORY_PARTS = {"state_and_batch_bytes": "state and batch", "intermediates_bytes": "intermediates"}
 
@@ -46,8 +46,12 @@ def show(summary: dict[str, Any]) -> None:
 
 def main(argv: list[str]) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="msa-jax summarize", allow_abbrev=False)
-    configuration.add_arguments(parser)
+    parser = Parser(
+        "summarize",
+        "Parameters, operations and memory of what a configuration builds; needs no data.",
+        ["summarize --config=configs/sims.py:mult"],
+        configured=True,
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--count",

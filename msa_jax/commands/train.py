@@ -1,16 +1,33 @@
 """Trains and evaluates one model, and writes its report."""
 
-import argparse
 import pathlib
 from typing import Any
 
 from msa_jax import configuration
+from msa_jax.commands.usage import Parser
+
+#: What a first run on generated clips says at its end.
+NEXT = """
+These clips are generated. What to do next:
+  your own data   msa-jax check-data FILE.pkl, then docs/guides/own_data.md
+  another model   msa-jax train --config=configs/synthetic.py:lf_dnn --workdir=runs/lf_dnn
+  compare         docs/guides/compare_models.md
+  score clips     msa-jax predict --workdir={workdir} --input=FILE.pkl
+msa-jax train alone lists models, data sets and settings."""
 
 
 def main(argv: list[str]) -> None:
     """The command; the same one goes on with a run that was stopped or killed."""
-    parser = argparse.ArgumentParser(prog="msa-jax train", description=__doc__, allow_abbrev=False)
-    configuration.add_arguments(parser)
+    parser = Parser(
+        "train",
+        "Trains and evaluates one model, and writes its report. The same command goes on with a run that was "
+        "stopped.",
+        [
+            "train --config=configs/synthetic.py --workdir=runs/first",
+            "train --config=configs/mosi.py:tfn --config.data.path=unaligned_50.pkl --workdir=runs/tfn",
+        ],
+        configured=True,
+    )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of this run; made if absent")
     parser.add_argument(
         "--compile-cache",
@@ -68,3 +85,5 @@ def show(config: configuration.Config, workdir: str | pathlib.Path, result: dict
         columns["best reachable"] = dict(result["best_reachable"])
     display.result(f"{config.model.name} on {spec.name}", columns)
     display.say(f"report: {path}")
+    if config.data.source == "synthetic":
+        display.say(NEXT.format(workdir=workdir))

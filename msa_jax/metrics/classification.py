@@ -62,19 +62,17 @@ def classification_metrics(
     }
     if names != THREE_CLASSES:
         return every
-    side = logits[:, [0, 2]].argmax(axis=1)
-    has0 = confusion(label == 2, side, 2)
+    sentiment = {"acc3": every["accuracy"], "f1_3": every["f1_weighted"]}
+    return sentiment | _of_two_sides(logits[:, [0, 2]].argmax(axis=1), label, compat) | every
+
+
+def _of_two_sides(side: np.ndarray, label: np.ndarray, compat: bool) -> dict[str, float]:
+    """The two-class metrics of sides [N], 0 negative and 1 positive, for labels of three classes [N]."""
     kept = label != 1
-    non0 = confusion(label[kept] == 2, side[kept], 2)
-    values = {
-        "acc3": every["accuracy"],
-        "f1_3": every["f1_weighted"],
-        "acc2_has0": accuracy(has0),
-        "f1_has0": weighted_f1(has0),
-        "acc2_non0": accuracy(non0),
-        "f1_non0": weighted_f1(non0),
-        **every,
-    }
+    counts = {"has0": confusion(label == 2, side, 2), "non0": confusion(label[kept] == 2, side[kept], 2)}
+    values = {}
+    for name, count in counts.items():
+        values |= {f"acc2_{name}": accuracy(count), f"f1_{name}": weighted_f1(count)}
     if compat:
         peer = confusion(label[kept], side[kept], 3)
         values |= {"acc2_non0_compat": accuracy(peer), "f1_non0_compat": weighted_f1(peer)}

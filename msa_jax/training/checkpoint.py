@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from msa_jax.errors import RunError
+from msa_jax.training.late_answers import pass_late_answers
 from msa_jax.training.state import TrainState
 
 
@@ -118,7 +119,8 @@ class Checkpoints:
         numbers = sorted(self._manager.all_steps(), reverse=True)
         for number in numbers:
             try:
-                restored = self._read(number, {"state": state, "best": best})
+                with pass_late_answers():
+                    restored = self._read(number, {"state": state, "best": best})
             except RunError:
                 raise
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
@@ -234,7 +236,8 @@ def read_best(folder: pathlib.Path, warn: Callable[[str], None]) -> tuple[Best, 
     numbers = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
     for number in sorted(numbers, reverse=True):
         try:
-            best, progress = _read_as_saved(folder.resolve() / str(number))
+            with pass_late_answers():
+                best, progress = _read_as_saved(folder.resolve() / str(number))
         except Exception as error:  # as in Checkpoints.restore
             warn(f"checkpoint {number} of {folder} is damaged ({_reason(error)}); the one before is used.")
             continue

@@ -20,7 +20,7 @@ def test_worked_numbers():
     np.testing.assert_allclose(out[0, :, 0], [0, 0, 1, 1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 9), st.integers(0, 6), st.integers(0, 4), st.integers(0, 2**31))
 def test_padding_is_never_read_and_order_is_kept(frames, words, more, seed):
     rng = np.random.default_rng(seed)

@@ -74,7 +74,7 @@ def test_columns_without_finite_values():
     ),
     data=st.data(),
 )
-@hypothesis.settings(max_examples=100, deadline=None)
+@hypothesis.settings(max_examples=100)
 def test_summary_equals_the_plain_computation_for_any_blocks(values, data):
     lengths = np.array(data.draw(st.lists(st.integers(0, values.shape[1]), min_size=9, max_size=9)))[
         : len(values)

@@ -58,7 +58,7 @@ def one_device():
     return Mesh(np.array(jax.devices()[:1]), ("data",))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     n=st.integers(1, 120),
     batch=st.integers(1, 17),
@@ -88,7 +88,7 @@ def test_every_clip_comes_once_in_a_shape_that_fits(n, batch, chunk, buckets, mu
         assert sum(c.steps for c in chunks) == plan.steps()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n=st.integers(1, 150),
     batch=st.integers(1, 9),

@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
     silent=st.integers(0, 3),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_twins_with_padding_on_either_side_are_read_alike(
     folder, seed, has_lengths, has_tokens, silent, data
 ):

@@ -69,14 +69,14 @@ nested = st.recursive(
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @hypothesis.given(value=nested)
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=40)
 def test_plain_values_come_back(folder, protocol, value):
     assert plain(load(folder, value, protocol)) == value
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @hypothesis.given(data=st.data())
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=40)
 def test_arrays_of_any_type_shape_and_order_come_back(folder, protocol, data):
     kinds = hnp.boolean_dtypes() | hnp.integer_dtypes() | hnp.floating_dtypes(sizes=(16, 32, 64))
     kinds = kinds | hnp.unicode_string_dtypes(max_len=5) | hnp.byte_string_dtypes(max_len=5)
@@ -207,7 +207,7 @@ def test_protocol_0_line_by_line(folder):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @hypothesis.given(data=st.data())
-@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25)
 def test_masked_arrays_come_back_with_nan(folder, protocol, data):
     kinds = st.sampled_from(["<f4", ">f8", "<i4"])
     array = data.draw(hnp.arrays(kinds, hnp.array_shapes(max_dims=3), elements=st.integers(0, 9)))

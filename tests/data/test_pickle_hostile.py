@@ -316,7 +316,7 @@ def mutated(data: bytes, seed: int) -> bytes:
 
 
 @hypothesis.given(protocol=st.integers(0, 5), seed=st.integers(0, 2**32))
-@hypothesis.settings(max_examples=600, deadline=5000)
+@hypothesis.settings(max_examples=600)
 def test_mutated_files_only_ever_give_data_errors(folder, protocol, seed):
     content = feature_files.content(unimodal=True)
     content["valid"]["audio"] = np.ma.array(content["valid"]["audio"], mask=content["valid"]["audio"] > 1)

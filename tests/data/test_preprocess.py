@@ -9,36 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_data import SPEC, dataset
 
 from msa_jax.configuration import load
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.preprocess import REDUCTIONS, SCALINGS, Preprocess, preprocess_for, reduced_spec
-from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
+from msa_jax.data.spec import MODALITIES, ModalitySpec
 from msa_jax.data.tokenize import TokenSource
 from msa_jax.errors import ConfigError
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / "configs" / "mosi.py")
-SPEC = DatasetSpec(
-    name="small",
-    modalities={"text": ModalitySpec(2, 3), "audio": ModalitySpec(1, 6), "vision": ModalitySpec(1, 2)},
-    label_range=(-1.0, 1.0),
-    metrics="sims",
-    tasks=("M", "T"),
-)
-
-
-def dataset(scores=(-0.4, 0.0, 0.6)) -> Dataset:
-    n = len(scores)
-    values = {
-        "text": np.ones((n, 3, 2), np.float32),
-        "audio": np.tile(np.array([1, 2, 3, 4, 0, 0], np.float32)[None, :, None], (n, 1, 1)),
-        "vision": np.full((n, 2, 1), np.nan, np.float32),
-    }
-    values["audio"][0, 1] = -np.inf
-    lengths = {"text": np.array([2, 3, 1][:n]), "audio": np.full(n, 4), "vision": np.array([2, 0, 1][:n])}
-    labels = {t: np.array(scores, np.float32) for t in ("M", "T")}
-    split = Split(np.array([f"c{i}" for i in range(n)]), values, lengths, labels)
-    return Dataset(SPEC, dict.fromkeys(("train", "valid", "test"), split))
 
 
 def reduced(reduce: str, compat: bool = False) -> Dataset:
@@ -100,7 +80,7 @@ def clips(draw):
 
 @pytest.mark.parametrize("compat", [False, True])
 @pytest.mark.parametrize("reduce", REDUCTIONS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(stored=clips(), scaling=st.sampled_from(SCALINGS))
 def test_training_and_exported_programs_read_the_same(reduce, compat, stored, scaling):
     preprocess = Preprocess(stored.spec, scaling, reduce, compat)

@@ -268,7 +268,7 @@ def test_no_json_at_all(folder, data):
 
 
 @hypothesis.given(data=st.data())
-@hypothesis.settings(max_examples=120, deadline=5000)
+@hypothesis.settings(max_examples=120)
 def test_mutated_stores_only_ever_give_data_errors(master, data):
     """Bytes are changed in the manifest, the description and the headers of the arrays."""
     name = data.draw(st.sampled_from(sorted(path.name for path in master.iterdir())))

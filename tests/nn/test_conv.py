@@ -49,7 +49,7 @@ def test_a_clip_shorter_than_the_kernel_keeps_one_step(steps):
     np.testing.assert_array_equal(np.asarray(mask).sum(1), [1, 0])
 
 
-@settings(max_examples=40, deadline=None)  # each new shape is compiled
+@settings(max_examples=40)  # each new shape is compiled
 @given(
     length=st.integers(0, 12),
     extra=st.integers(0, 5),
@@ -80,7 +80,7 @@ def interpolate(coarse, length, scale, offset, method):
     return coarse[np.clip(place, 0, len(coarse) - 1).astype(int)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     length=st.integers(1, 14),
     extra=st.integers(0, 5),

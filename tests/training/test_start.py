@@ -59,7 +59,7 @@ ANYTHING = (st.none(), st.booleans(), st.integers(-3, 2**33), st.floats(), st.te
 VALUES = st.one_of(*ANYTHING, st.tuples(st.integers()))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(key=st.sampled_from(sorted(checks.RULES | checks.CHOICES)), value=VALUES)
 def test_whatever_a_file_sets_is_right_or_refused_by_name(key, value):
     config = load(CONFIG).unlock()

@@ -22,6 +22,7 @@ import hypothesis  # noqa: E402  (the settings above must come first)
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: E402, F401  (hooks)
 from tiers import pytest_collection_modifyitems  # noqa: E402, F401  (a hook)
 
 from msa_jax.nn import prefix_attention  # noqa: E402

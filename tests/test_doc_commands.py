@@ -34,12 +34,8 @@ ELSEWHERE = {
     "xprof": "the same; tests/training/test_profiling.py reads a trace",
     "msa-jax import-mmsa": "needs PyTorch's file; tests/weights/test_mmsa_weights.py makes one",
 }
-#: Commands that need an extra.
-EXTRA = {
-    "--format=onnx": "jax2onnx",
-    "--encode-text": "tokenizers",
-    "--config.train.trackers=trackio": "trackio",
-}
+#: Commands that need an extra that the tests do without.
+EXTRA = {"--format=onnx": "jax2onnx", "--config.train.trackers=trackio": "trackio"}
 #: What stands in the folder before a page's first line: what the pages before it have made.
 RUN = "msa-jax train --config=configs/mosi.py:lf_dnn --config.data.path=unaligned_50.pkl"
 GIVEN = {
@@ -134,7 +130,10 @@ def lacking(words: list[str]) -> str:
 
 def marked(page: pathlib.Path) -> Any:
     name = name_of(page)
-    return pytest.param(page, id=name, marks=[] if name in FAST else pytest.mark.slow)
+    marks = [] if name in FAST else [pytest.mark.slow]
+    if any(part in block.code for block in doc_pages.blocks(page) for part in EXTRA):
+        marks.append(pytest.mark.extras)
+    return pytest.param(page, id=name, marks=marks)
 
 
 @pytest.mark.parametrize("page", [marked(p) for p in PAGES if doc_pages.blocks(p)])

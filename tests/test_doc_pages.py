@@ -67,6 +67,10 @@ def test_the_public_ci_runs_the_readmes_command_on_every_python():
     assert workflow["jobs"]["fast"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     asked = re.findall(r'"\.\[([\w,]+)\]"', str(lines))
+    script = (ROOT / ".ci" / "run").read_text()
+    for tier in ("extras", "style"):  # by the script itself, so that it is the same there
+        assert f"bash .ci/run {tier}" in lines[tier]
+        assert f"\n{tier}() {{\n" in script
     assert {extra for group in asked for extra in group.split(",")} <= extras.keys()
 
 
@@ -86,6 +90,7 @@ def test_the_citation_has_the_packages_version():
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
 
 
+@pytest.mark.extras
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocstrings", reason="the [docs] extra is not installed")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]

@@ -84,7 +84,16 @@ def test_export(monkeypatch, home):
         ("report", "--workdir={}/运行"),
         ("summarize", "--config={}/没有.py"),
         ("check-data", "{}/没有.pkl"),
-        ("import-mmsa", "--model=mult", "--state={}/没有.pth", "--config=configs/mosi.py", "--workdir={}/x"),
+        pytest.param(
+            (
+                "import-mmsa",
+                "--model=mult",
+                "--state={}/没有.pth",
+                "--config=configs/mosi.py",
+                "--workdir={}/x",
+            ),
+            marks=pytest.mark.extras,
+        ),
     ],
     ids=lambda words: words[0],
 )

@@ -72,7 +72,6 @@ def run(tmp_path_factory):
         if kind not in made:
             model, overrides = KINDS[kind]
             if kind == ENCODER:
-                pytest.importorskip("tokenizers")
                 overrides = [f"model.encoder.folder={encoder_files.folder(base / 'bert')}"]
             settings = [f"data.path={data}", "train.devices=1", "data.buckets=1", *overrides]
             config = load(f"{CONFIG}:{model},tiny", settings)
@@ -368,8 +367,6 @@ def test_the_command_line(run, tmp_path):
 @pytest.mark.parametrize("kind", ["one vector per clip", "aligned", ENCODER])
 def test_few_programs_are_compiled_for_clips_of_any_length_and_number(run, tmp_path, kind):
     """A serving process compiles nothing in steady state."""
-    if kind == ENCODER:
-        pytest.importorskip("tokenizers")
     model, part = msa_jax.load(run(kind)), content()["test"]
     for row in range(len(part["id"])):
         scores(model, one_clip(part, row), tmp_path)

@@ -10,7 +10,6 @@ import pytest
 from msa_jax.data.tokenize import Tokenizer
 from msa_jax.errors import DataError
 
-pytest.importorskip("tokenizers")
 WORDS = [
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
     *("good", "film", "##s", "Good", "é", "e", "好", "好看", "not", "##e", "!"),
@@ -116,6 +115,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("name", ["minilm", "bert_vocab_zh"])
 @pytest.mark.parametrize("lower", [None, True, False])
 def test_equal_to_the_public_tokenizer(shared_data, tmp_path, name, lower):

@@ -11,7 +11,6 @@ import random_run
 from safetensors.numpy import load_file
 
 from msa_jax import models
-from msa_jax.errors import RunError
 from msa_jax.export import checking, onnx, program, safetensors, stablehlo
 
 #: One model per way of reading (means, sequences, in step, tokens); another padding is compiled again.
@@ -82,12 +81,11 @@ def test_safetensors_keep_every_bit(runs, name, tmp_path):
     assert set(load_file(tmp_path / safetensors.FILE)) == set(flat)
 
 
+@pytest.mark.extras
 @ALL
 def test_onnx_predicts_the_same_for_any_number_of_clips_and_steps(runs, name, tmp_path):
-    try:
-        onnx.require()
-    except RunError as error:
-        pytest.skip(str(error))
+    pytest.importorskip("jax2onnx")
+    pytest.importorskip("onnxruntime")
     run = runs(name)
     made = program.build([run])
     onnx.write(made, tmp_path)

@@ -52,7 +52,7 @@ def tool(folder, name, content):
     path.chmod(0o755)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("script", [*SCRIPTS, ROOT / ".ci" / "run"], ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script):
     places = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     shellcheck = shutil.which("shellcheck", path=places)

@@ -43,6 +43,7 @@ def test_one_entry_moves_the_mean_only():
     np.testing.assert_allclose(updated["batch_stats"]["var"], [1.0])
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize("train", [False, True])
 def test_equals_pytorch(train):
     torch: Any = pytest.importorskip("torch")

@@ -331,6 +331,7 @@ def browse(path, profile):
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+@pytest.mark.extras
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: Chromium or Chrome")
 def test_the_browser_shows_the_page_without_complaint(tmp_path):
     broken = tmp_path / "broken.html"
@@ -342,6 +343,7 @@ def test_the_browser_shows_the_page_without_complaint(tmp_path):
     assert "SYNTHETIC" in dom
 
 
+@pytest.mark.extras
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: Chromium or Chrome")
 @pytest.mark.parametrize(("name", "metric_set"), [("mosi", "mosi"), ("x" * 80, "sims")])
 def test_a_phone_needs_no_sideways_scrolling(tmp_path, name, metric_set):

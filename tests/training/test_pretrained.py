@@ -74,7 +74,6 @@ def _flat(tree):
 
 
 def test_transcripts_become_tokens_where_the_data_has_none(tmp_path):
-    pytest.importorskip("tokenizers")
     block = pretrained.with_sizes(config(f"encoder.folder={encoder_files.folder(tmp_path)}")).model
     read = with_tokens(dataset(), pretrained.token_source(block))
     split = read.splits["train"]

@@ -163,6 +163,7 @@ def test_a_writer_that_ends_early_ends_no_training(monkeypatch, tmp_path, stand_
     assert "half installed" in (tmp_path / "run" / "trackio" / "writer.log").read_text()
 
 
+@pytest.mark.extras
 def test_trackio_itself(monkeypatch, tmp_path):
     """The real one, which the environment tells to go elsewhere, with a home that stays empty."""
     pytest.importorskip("trackio", reason="trackio is an extra: pip install 'msa_jax[track]'")

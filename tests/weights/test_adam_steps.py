@@ -16,6 +16,7 @@ from msa_jax.weights import state_dict
 STEPS = 20
 
 
+@pytest.mark.extras
 @pytest.mark.parametrize(
     ("name", "optimizer"), [("lf_dnn", "adamw"), *((name, "adam") for name in public_mmsa.CLASSES)]
 )

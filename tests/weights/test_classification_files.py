@@ -9,6 +9,7 @@ import numpy as np
 import parity
 import public_mmsa
 import pytest
+from conftest import GOLDEN
 from our_steps import golden
 from parity_models import batch_of, model_block, spec_of
 
@@ -63,6 +64,12 @@ def made_file(name: str, folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
+def test_the_extras_tier_installs_the_mmsa_that_tests_ask_for():
+    versions = GOLDEN.parents[1] / ".ci" / "extras.txt"
+    assert f"MMSA=={public_mmsa.VERSION}" in versions.read_text().splitlines()
+
+
+@pytest.mark.extras
 @pytest.mark.parametrize("name", public_mmsa.WITH_CLASSES)
 def test_a_file_of_a_run_on_classes_is_equal(name, tmp_path):
     public_mmsa.require()

@@ -19,7 +19,6 @@ from msa_jax.errors import DataError
 from msa_jax.nn.bert import Bert
 from msa_jax.weights.encode_text import encode, load
 
-pytest.importorskip("tokenizers")
 POSITIONS = encoder_files.SIZES["max_position_embeddings"]
 
 

@@ -131,6 +131,7 @@ def test_damaged_and_hostile_weights_are_one_sentence(tmp_path, fault):
         huggingface.read_weights(made, SETTINGS)
 
 
+@pytest.mark.extras
 def test_a_real_encoder_gives_the_states_of_transformers(shared_data):
     """MiniLM, in float16 as stored: the same weights in both, texts of several lengths, padding too."""
     torch = pytest.importorskip("torch")

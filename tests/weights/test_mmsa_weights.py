@@ -102,6 +102,7 @@ class Twin:
         return parts["post_fusion_layer_3"](x)[:, 0]
 
 
+@pytest.mark.extras
 def test_twenty_adam_steps_stay_beside_pytorch():
     """Needs PyTorch alone; tests/weights/test_adam_steps.py does it with every public class."""
     torch: Any = pytest.importorskip("torch")
@@ -129,6 +130,7 @@ def test_twenty_adam_steps_stay_beside_pytorch():
     assert moved > 5e-3
 
 
+@pytest.mark.extras
 def test_the_command_makes_a_finished_run(tmp_path, capsys):
     torch: Any = pytest.importorskip("torch")
     torch.manual_seed(0)
@@ -160,6 +162,7 @@ def test_the_command_makes_a_finished_run(tmp_path, capsys):
         import_mmsa.main(command)
 
 
+@pytest.mark.extras
 def test_a_file_that_is_no_weights_is_refused_and_not_executed(tmp_path):
     pytest.importorskip("torch")
     trap = tmp_path / "executed"

@@ -125,9 +125,9 @@ def _as_kind(key: str, value: Any, old: Any) -> Any:
 _SHIPPED = (pathlib.Path(__file__).parent / "shipped", pathlib.Path(__file__).resolve().parents[1])
 
 
-def shipped() -> list[pathlib.Path]:
-    """The configurations that come with the package."""
-    folder = next(place / "configs" for place in _SHIPPED if (place / "configs").is_dir())
+def shipped(kind: str = "") -> list[pathlib.Path]:
+    """The configurations that come with the package; kind: "studies" for those."""
+    folder = next(place / "configs" / kind for place in _SHIPPED if (place / "configs").is_dir())
     return [path for path in sorted(folder.glob("[a-z]*.py")) if path.name != "common.py"]
 
 
@@ -141,7 +141,8 @@ def _found(file: pathlib.Path) -> pathlib.Path:
     for place in places:
         if place.is_file():
             return place
-    known = [f"configs/{path.name}" for path in shipped()]
+    kind = "studies" if "studies" in file.parts else ""
+    known = [str(pathlib.Path("configs", kind, path.name)) for path in shipped(kind)]
     raise ConfigError(
         f"there is no configuration file {file}, neither here nor among those shipped "
         f"({', '.join(known)}).{nearest(str(file), known)}"
@@ -149,8 +150,23 @@ def _found(file: pathlib.Path) -> pathlib.Path:
 
 
 def _get_config(file: pathlib.Path, argument: str) -> Config:
+    return call(file, "get_config", argument, "a ConfigDict")
+
+
+def call(file: pathlib.Path, name: str, argument: str, gives: str) -> Any:
+    """Calls ``name(argument)`` of a configuration file, or of a study's.
+
+    Args:
+      file: in the current folder, or among those shipped.
+      name: of the function that the file must define.
+      argument: what stands after the colon.
+      gives: what the function returns, for the message.
+
+    Raises:
+      ConfigError: if there is no such file, or it does not work.
+    """
     file = _found(file)
-    for root in (file.resolve().parent.parent, *_SHIPPED):
+    for root in (*file.resolve().parents[1:3], *_SHIPPED):
         # So that a configuration finds configs/common.py, its own or the shipped one, from any folder.
         if str(root) not in sys.path and (root / "configs").is_dir():
             sys.path.append(str(root))
@@ -160,13 +176,13 @@ def _get_config(file: pathlib.Path, argument: str) -> Config:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        return module.get_config(argument)
+        return getattr(module, name)(argument)
     except MsaJaxError:
         raise
     except Exception as error:
         raise ConfigError(
             f"{file} is not a usable configuration: {type(error).__name__}: {error}; "
-            "it must define get_config(argument) returning a ConfigDict."
+            f"it must define {name}(argument) returning {gives}."
         ) from error
 
 

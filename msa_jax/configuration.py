@@ -54,7 +54,20 @@ def parse_command(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[arg
       ConfigError: for an unknown flag, key, or value.
     """
     arguments, rest = parser.parse_known_args(argv)
-    overrides = []
+    return arguments, load(arguments.config, overrides(parser, rest))
+
+
+def overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[str]:
+    """What ``--config.KEY=VALUE`` or ``--config.KEY VALUE`` says, as ``"KEY=VALUE"``.
+
+    Args:
+      parser: of the command, whose own arguments are suggested for an unknown one.
+      rest: what the parser does not know.
+
+    Raises:
+      ConfigError: for anything else.
+    """
+    found, rest = [], list(rest)
     while rest:
         flag = rest.pop(0)
         if not flag.startswith("--config."):
@@ -64,8 +77,8 @@ def parse_command(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[arg
             if not rest:
                 raise ConfigError(f"{flag} has no value; write {flag}=VALUE.")
             flag = f"{flag}={rest.pop(0)}"
-        overrides.append(flag.removeprefix("--config."))
-    return arguments, load(arguments.config, overrides)
+        found.append(flag.removeprefix("--config."))
+    return found
 
 
 def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:

@@ -7,6 +7,7 @@ folder of compiled programs.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -28,6 +30,7 @@ def main(argv: list[str]) -> None:
         os.sched_setaffinity(0, [int(core) for core in arguments.cores.split(",")])
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever else prints
+    sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)  # pyright: ignore
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the study's process too, which passes it on
     _end_with(os.getppid())
     import jax
@@ -47,7 +50,7 @@ def main(argv: list[str]) -> None:
 
 
 def train(job: dict[str, Any]) -> str:
-    """Trains one cell and writes what it says to its log.
+    """Trains one cell; what it and the libraries say goes to its log.
 
     Returns:
       "" if it is done, else one sentence.
@@ -56,23 +59,37 @@ def train(job: dict[str, Any]) -> str:
     from msa_jax.errors import Interrupted, MsaJaxError
     from msa_jax.training.loop import train_and_evaluate
 
-    with open(job["log"], "a", buffering=1, encoding="utf-8", errors="backslashreplace") as log:
-        before = sys.stdout, sys.stderr
-        sys.stdout = sys.stderr = log
+    with _printing_to(job["log"]):
         try:
             train_and_evaluate(configuration.from_json(job["config"]), job["folder"])
         except Interrupted as stopped:
-            print(stopped, file=log)
+            print(stopped)
             sys.exit(stopped.exit_code)
         except MsaJaxError as error:
-            print(f"error: {error}", file=log)
+            print(f"error: {error}")
             return str(error)
         except Exception as error:  # a fault of ours must not take the other cells along
-            traceback.print_exc(file=log)
+            traceback.print_exc()
             return f"{type(error).__name__}: {error}; {job['log']} has the traceback."
-        finally:
-            sys.stdout, sys.stderr = before
     return ""
+
+
+@contextlib.contextmanager
+def _printing_to(log: str) -> Iterator[None]:
+    """Within it both outputs are the file, also for libraries that took hold of them before."""
+    before = [os.dup(number) for number in (1, 2)]
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        for number in (1, 2):
+            os.dup2(descriptor, number)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, old in zip((1, 2), before, strict=True):
+            os.dup2(old, number)
+        for number in (*before, descriptor):
+            os.close(number)
 
 
 def _end_with(parent: int) -> None:

@@ -54,10 +54,10 @@ def parse_command(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[arg
       ConfigError: for an unknown flag, key, or value.
     """
     arguments, rest = parser.parse_known_args(argv)
-    return arguments, load(arguments.config, overrides(parser, rest))
+    return arguments, load(arguments.config, read_overrides(parser, rest))
 
 
-def overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[str]:
+def read_overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[str]:
     """What ``--config.KEY=VALUE`` or ``--config.KEY VALUE`` says, as ``"KEY=VALUE"``.
 
     Args:

@@ -1,8 +1,9 @@
 """Cai et al. 2025, Table 9: what each part of UFEN and MTFN is worth.
 
-msa-jax study --study=configs/studies/cai_table9.py:synthetic,tiny --workdir=runs/t9
+msa-jax study --study=configs/studies/cai_table9.py:synthetic,tiny --workdir=runs/table9
 """
 
+from msa_jax.studies import printed
 from msa_jax.studies.grid import Study, grid, models, read_argument, seeds, variants
 
 PARTS = {
@@ -20,7 +21,9 @@ def get_study(argument: str = "") -> Study:
     """Returns the study; ``argument`` may name other data sets, and tiny."""
     asked = read_argument(argument, data=("mosi", "sims"))
     return Study(
-        title="Cai et al. 2025, Table 9: parts taken away",
+        title=f"{printed.CAI}, Table 9: parts taken away",
         cells=grid(asked.data, models("ufen_mtfn"), variants(PARTS), seeds(5), tiny=asked.tiny),
         base={"variant": "complete"},
+        targets=printed.of_model("cai_table9", "ufen_mtfn"),
+        source=printed.CAI,
     )

@@ -1,5 +1,6 @@
 """Runs the cells of a study on this machine, in as many processes as it bears."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -14,6 +15,8 @@ from typing import Any
 
 from msa_jax.errors import Interrupted
 
+#: What a process of the pool runs, behind the name of Python.
+WORKER = ("-m", "msa_jax.studies.worker")
 #: The share of the free memory that the processes may take.
 MEMORY_SHARE = 0.8
 #: Seconds between two looks at the processes.
@@ -48,7 +51,7 @@ class Worker:
     """
 
     def __init__(self, cores: Sequence[int], compile_cache: str, said: "queue.Queue[tuple[Worker, Any]]"):
-        command = [sys.executable, "-m", "msa_jax.studies.worker", f"--compile-cache={compile_cache}"]
+        command = [sys.executable, *WORKER, f"--compile-cache={compile_cache}"]
         command += [f"--cores={','.join(map(str, cores))}"] if cores else []
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
@@ -58,20 +61,23 @@ class Worker:
 
     def _listen(self, said: "queue.Queue[tuple[Worker, Any]]") -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            said.put((self, json.loads(line)))
+        with self.process.stdout as answers:
+            for line in answers:
+                said.put((self, json.loads(line)))
         said.put((self, None))
 
     def give(self, job: Job) -> None:
         """Asks for a cell."""
         self.job = job
         assert self.process.stdin is not None
-        self.process.stdin.write(job.line())
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and its last answer will say so
+            self.process.stdin.write(job.line())
+            self.process.stdin.flush()
 
     def close(self) -> None:
         """Lets the process end once its cell is done."""
-        if self.process.stdin is not None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
 
     def peak(self) -> int:
@@ -168,6 +174,7 @@ class Pool:
 
     def _after_its_end(self, worker: Worker) -> None:
         self.workers.remove(worker)
+        worker.close()
         code = worker.process.wait()
         if worker.job is None:
             return

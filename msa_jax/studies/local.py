@@ -45,12 +45,20 @@ class Worker:
     """One process that trains cells, see :mod:`msa_jax.studies.worker`.
 
     Args:
+      place: of the process in the pool, from 0.
       cores: that it may use; none for all.
       compile_cache: the folder of compiled programs, "" for the user's.
       said: where its answers go, as (worker, answer); an answer of None says that the process ended.
     """
 
-    def __init__(self, cores: Sequence[int], compile_cache: str, said: "queue.Queue[tuple[Worker, Any]]"):
+    def __init__(
+        self,
+        place: int,
+        cores: Sequence[int],
+        compile_cache: str,
+        said: "queue.Queue[tuple[Worker, Any]]",
+    ):
+        self.place = place
         command = [sys.executable, *WORKER, f"--compile-cache={compile_cache}"]
         command += [f"--cores={','.join(map(str, cores))}"] if cores else []
         self.process = subprocess.Popen(
@@ -146,8 +154,10 @@ class Pool:
 
     def _start(self) -> None:
         """Another process, on the cores that are its share."""
-        share = self.cores[len(self.workers) :: self.most]
-        worker = Worker(share if self.most > 1 else (), self.compile_cache, self.said)
+        taken = {worker.place for worker in self.workers}
+        place = next(place for place in range(self.most) if place not in taken)
+        share = self.cores[place :: self.most] if self.most > 1 else ()
+        worker = Worker(place, share, self.compile_cache, self.said)
         self.workers.append(worker)
         self._next(worker)
 

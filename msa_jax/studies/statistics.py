@@ -191,7 +191,7 @@ def _of_seeds(differences: np.ndarray) -> dict[str, float]:
 def wilcoxon(differences: np.ndarray) -> float:
     """The two-sided p of Wilcoxon's signed-rank test.
 
-    Differences of 0 are left out, as Wilcoxon did. Where one or none is left, both signs are as odd and p is 1.
+    Differences of 0 are left out, as Wilcoxon did; where one or none is left, p is 1.
 
     Args:
       differences: float64 [S].

@@ -116,6 +116,9 @@ def train_block() -> Config:
     # "learning_rate": ..., "weight_decay": ...}}. Where patterns of several match, the longest counts.
     train.groups = block({})
     train.tensorboard = False  # also write event files (needs the [tensorboard] extra)
+    # Who else gets the rows of metrics.jsonl, names with commas between: tensorboard (the same event files) |
+    # trackio (needs the [track] extra). All of them write into the run's folder and need no network.
+    train.trackers = ""
     return train
 
 

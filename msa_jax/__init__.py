@@ -10,6 +10,7 @@ Importing this module imports nothing heavy; the functions do.
 """
 
 import importlib.metadata
+import logging
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "config", "load", "train"]
 __version__ = importlib.metadata.version("msa_jax")
+
+# As every library does: where the program has not set up logging, nothing is written.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def config(data: str, model: str = "", /, **overrides: Any) -> "Config":
@@ -45,6 +49,8 @@ def config(data: str, model: str = "", /, **overrides: Any) -> "Config":
 def train(config: "Config", workdir: str | pathlib.Path) -> dict[str, Any]:
     """Trains, or goes on with, the run in a folder, evaluates its best epoch and writes its report.
 
+    It prints what the command prints, unless the program has set up logging; the logger is "msa_jax".
+
     Args:
       config: see :func:`config`.
       workdir: the run's folder, made if absent.
@@ -55,9 +61,11 @@ def train(config: "Config", workdir: str | pathlib.Path) -> dict[str, Any]:
     Raises:
       MsaJaxError: for anything that the user can fix; Interrupted after Ctrl-C, once everything is saved.
     """
+    from msa_jax import messages
     from msa_jax.commands.train import train_and_report
 
-    return train_and_report(config, workdir)
+    with messages.shown():
+        return train_and_report(config, workdir)
 
 
 def load(workdir: str | pathlib.Path) -> "Trained":

@@ -21,7 +21,7 @@ from msa_jax.synonyms import meant
 
 #: Settings that later versions added, with the value by which a run that lacks them behaves as then, or a
 #: function of its {key: value} that gives it. A run's ``config.json`` is completed by them when it is read.
-ADDED: dict[str, Any] = {"preset": "", "model.classes": 0, "data.class_names": ()}
+ADDED: dict[str, Any] = {"preset": "", "model.classes": 0, "data.class_names": (), "train.trackers": ""}
 
 #: A ConfigDict. Declared Any, because the library's own annotations say that a value may be
 #: text or None wherever a number is read.

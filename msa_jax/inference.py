@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,6 +27,7 @@ from msa_jax.data.loader import (
 )
 from msa_jax.data.spec import MODALITIES, THREE_CLASSES
 from msa_jax.errors import DataError, MsaJaxError
+from msa_jax.messages import LOGGER
 from msa_jax.training import build, pretrained
 from msa_jax.training.best import load_best
 from msa_jax.training.run_folder import TOKENIZER
@@ -38,7 +39,6 @@ class Trained:
 
     Args:
       workdir: the run's folder, which is only read.
-      warn: called with a sentence about what is odd and does no harm.
 
     Attributes:
       config: the run's configuration.
@@ -56,9 +56,9 @@ class Trained:
       RunError: if the folder holds no run, or none that has finished an epoch.
     """
 
-    def __init__(self, workdir: str | pathlib.Path, warn: Callable[[str], None] = print):
-        self.workdir, self._warn = pathlib.Path(workdir), warn
-        best = load_best(self.workdir, warn)
+    def __init__(self, workdir: str | pathlib.Path):
+        self.workdir = pathlib.Path(workdir)
+        best = load_best(self.workdir)
         self.config, self.spec, self.model_spec = best.config, best.spec, best.model_spec
         self.shapes = best.shapes or [stored_shape(self.model_spec)]
         self._mesh = build.build_mesh(1)
@@ -119,7 +119,7 @@ class Trained:
     def _predict_file(self, path: pathlib.Path) -> dict[str, np.ndarray]:
         splits, notes = self.read(path)
         for note in notes:
-            self._warn(f"note: {note}")
+            LOGGER.info("note: %s", note)
         found = [{"id": split.ids, **self._predict_split(split)} for split in splits.values()]
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
@@ -146,7 +146,7 @@ class Trained:
         """
         splits, notes = self.read(pathlib.Path(path), split, labelled=True)
         for note in notes:
-            self._warn(f"note: {note}")
+            LOGGER.info("note: %s", note)
         spec, classify = self.model_spec, self.config.model.task == "classification"
         found = {}
         for name, clips in splits.items():

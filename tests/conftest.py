@@ -1,6 +1,7 @@
 """Settings that every test runs under: one shared compile cache, no silent rank promotion."""
 
 import contextlib
+import logging
 import os
 import pathlib
 import tempfile
@@ -30,6 +31,17 @@ hypothesis.settings.load_profile("any machine")
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """What a command set up ends with its test."""
+    logger = logging.getLogger("msa_jax")
+    handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    logger.propagate = propagate
 
 
 @contextlib.contextmanager

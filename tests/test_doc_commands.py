@@ -29,10 +29,17 @@ ELSEWHERE = {
     "kubectl": "needs a cluster; tests/launch/test_launch_scripts.py reads the file",
     "bash launch/tpu_vm.sh": "needs a TPU; tests/launch/test_launch_scripts.py runs the script",
     "python -m msa_jax.main --distributed": "tests/launch/test_distributed.py runs several processes",
+    "tensorboard": "shows pages until it is stopped",
+    "trackio show": "the same; tests/training/test_trackers.py reads what it would show",
+    "xprof": "the same; tests/training/test_profiling.py reads a trace",
     "msa-jax import-mmsa": "needs PyTorch's file; tests/weights/test_mmsa_weights.py makes one",
 }
 #: Commands that need an extra.
-EXTRA = {"--format=onnx": "jax2onnx", "--encode-text": "tokenizers"}
+EXTRA = {
+    "--format=onnx": "jax2onnx",
+    "--encode-text": "tokenizers",
+    "--config.train.trackers=trackio": "trackio",
+}
 #: What stands in the folder before a page's first line: what the pages before it have made.
 RUN = "msa-jax train --config=configs/mosi.py:lf_dnn --config.data.path=unaligned_50.pkl"
 GIVEN = {

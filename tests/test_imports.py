@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "msa_jax"
 #: The rooms from the cellar upwards; a room imports itself and what stands lower. Rooms in one row know
 #: nothing of each other.
 FLOORS = (
-    ("errors",),
+    ("errors", "messages"),
     ("files",),
     ("synonyms",),
     ("configuration",),

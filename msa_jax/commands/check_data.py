@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from msa_jax import metrics
+from msa_jax import messages, metrics
 from msa_jax.commands.usage import Parser
 from msa_jax.data.inspection import check
 
@@ -27,6 +27,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("path", type=pathlib.Path, help="feature pickle or store")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     options = parser.parse_args(arguments)
+    messages.set_up(options, answers=True)
     report = check(options.path)
     if absent := metrics.left_out(report["metrics"], tuple(report["label_range"])):
         report["notes"].append(absent)

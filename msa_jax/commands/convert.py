@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from msa_jax import messages
 from msa_jax.commands.usage import Parser
 from msa_jax.data import mmsa, store
 from msa_jax.data.opening import describe, infer
 from msa_jax.data.spec import METRIC_SETS
 from msa_jax.errors import stopped_by_sigterm
 from msa_jax.files import check_new_folder
+from msa_jax.messages import LOGGER
 
 #: Starts a stage of so many bytes; returns what to call with the bytes of every block.
 Stage = Callable[[str, int], Callable[[int], None]]
@@ -55,19 +57,20 @@ def main(arguments: list[str]) -> int:
         help="make text features and tokens from the transcripts, with the BERT encoder of this folder",
     )
     options = parser.parse_args(arguments)
+    messages.set_up(options)
     given = {key: getattr(options, key) for key in ("name", "metrics") if getattr(options, key) is not None}
     if options.label_range:
         given["label_range"] = tuple(options.label_range)
     if options.class_names:
         given["class_names"] = tuple(options.class_names)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(quiet=messages.quiet(), highlight=False, markup=False, soft_wrap=True)
     try:
         with stopped_by_sigterm(), stages(console) as stage:
-            convert(options.file, options.folder, given, console, stage, options.encode_text)
+            convert(options.file, options.folder, given, stage, options.encode_text)
     except KeyboardInterrupt as interruption:
         number = interruption.args[0] if interruption.args else signal.SIGINT
         done = "is complete" if options.folder.exists() else "was not made"
-        console.print(f"interrupted by {signal.Signals(number).name}; {options.folder} {done}.")
+        print(f"interrupted by {signal.Signals(number).name}; {options.folder} {done}.")
         return 128 + number
     return 0
 
@@ -76,7 +79,6 @@ def convert(
     file: pathlib.Path,
     folder: pathlib.Path,
     given: dict,
-    console: Console,
     stage: Stage,
     encoder: pathlib.Path | None = None,
 ) -> None:
@@ -86,7 +88,6 @@ def convert(
       file: the pickle.
       folder: the store; must not exist.
       given: fields of :class:`~msa_jax.data.opening.Hints` that are not to be inferred.
-      console: where to print what was found.
       stage: shows the progress.
       encoder: folder of the BERT encoder that makes the text features; None: the file's are kept.
 
@@ -94,7 +95,7 @@ def convert(
       DataError: if the file or the encoder cannot be used, or the store cannot be written.
     """
     check_new_folder(folder)
-    console.print(f"reading {file}")
+    LOGGER.info("reading %s", file)
     if encoder is None:
         splits, notes = mmsa.read(file)
     else:
@@ -110,16 +111,17 @@ def convert(
     dataset = describe(file, splits, notes, hints, stage("checking", values))
     store.write(dataset, folder, stage("writing", store.size(dataset)))
     for note in dataset.notes:
-        console.print(f"note: {note}")
+        LOGGER.info("note: %s", note)
     clips = ", ".join(f"{count} {name}" for name, count in dataset.spec.counts.items())
-    console.print(f"wrote {folder}: {dataset.spec.name}, {clips} clips, {store.size(dataset) / 1e6:.1f} MB")
+    size = store.size(dataset) / 1e6
+    LOGGER.info("wrote %s: %s, %s clips, %.1f MB", folder, dataset.spec.name, clips, size)
 
 
 @contextlib.contextmanager
 def stages(console: Console) -> Iterator[Stage]:
     """A progress bar per stage; where nobody watches, a line per quarter."""
     if not console.is_terminal:
-        yield lambda title, total: _quarters(console, title, total)
+        yield _quarters
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -131,7 +133,7 @@ def stages(console: Console) -> Iterator[Stage]:
         yield stage
 
 
-def _quarters(console: Console, title: str, total: int) -> Callable[[int], None]:
+def _quarters(title: str, total: int) -> Callable[[int], None]:
     done, shown = 0, 0
 
     def advance(count: int) -> None:
@@ -139,6 +141,6 @@ def _quarters(console: Console, title: str, total: int) -> Callable[[int], None]
         done += count
         if (quarter := 4 * done // max(1, total)) > shown:
             shown = quarter
-            console.print(f"{title}: {25 * quarter} %")
+            LOGGER.info("%s: %d %%", title, 25 * quarter)
 
     return advance

@@ -9,8 +9,8 @@ standard error output.
 import json
 import math
 import pathlib
-import sys
 
+from msa_jax import messages
 from msa_jax.commands.usage import Parser
 from msa_jax.data.spec import SPLITS
 
@@ -33,17 +33,18 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
+    messages.set_up(options, answers=True)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
     from msa_jax.inference import Trained
     from msa_jax.training import build
-    from msa_jax.training.display import Display
+    from msa_jax.training.display import print_scores
 
     build.use_compile_cache("")
-    trained = Trained(options.workdir, lambda sentence: print(sentence, file=sys.stderr))
+    trained = Trained(options.workdir)
     found = trained.evaluate(options.input, options.split)
     columns = {name or "clips": scores for name, scores in found.items()}
     if options.json:
         plain = {n: {k: v if math.isfinite(v) else None for k, v in c.items()} for n, c in columns.items()}
         print(json.dumps(plain))
     else:
-        Display(quiet=False).result(f"{trained.config.model.name} on {options.input}", columns)
+        print_scores(f"{trained.config.model.name} on {options.input}", columns)

@@ -13,6 +13,7 @@ is there. DIR appears when all of that went well; otherwise nothing is left.
 import pathlib
 import signal
 
+from msa_jax import messages
 from msa_jax.commands.usage import Parser
 from msa_jax.errors import stopped_by_sigterm
 
@@ -43,6 +44,7 @@ def main(argv: list[str]) -> int:
         "their weights",
     )
     options = parser.parse_args(argv)
+    messages.set_up(options)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
     from msa_jax.export import exporting
     from msa_jax.training import build

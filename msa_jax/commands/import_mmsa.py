@@ -10,7 +10,7 @@ only: nothing in it is executed.
 
 from typing import Any
 
-from msa_jax import configuration
+from msa_jax import configuration, messages
 from msa_jax.commands.usage import Parser
 from msa_jax.errors import ConfigError
 
@@ -39,6 +39,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--state", required=True, metavar="FILE.pth", help="the weights that MMSA saved")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the new run")
     arguments, rest = parser.parse_known_args(argv)
+    messages.set_up(arguments)
     # Here, not at the top: --help need not wait for JAX to start.
     import jax
 

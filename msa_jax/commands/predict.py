@@ -6,7 +6,7 @@ FILE is a feature pickle (all splits, some, one, or a single clip; labels are no
 clip gives a line: its split where the file has several, its id, score, class (negative, neutral or
 positive, as Acc-3 of the data's metrics counts; none where scores have no sign), and the score of each
 modality alone where the model has them; a classifier gives the probabilities of its classes in place of
-the score. What is odd about the input is said on the standard error output.
+the score. What else there is to say goes to the standard error output.
 """
 
 import csv
@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from msa_jax import metrics
+from msa_jax import messages, metrics
 from msa_jax.commands.usage import Parser
 from msa_jax.data import unlabelled
 from msa_jax.data.dataset import Split
 from msa_jax.data.spec import MODALITIES, SPLITS, THREE_CLASSES, DatasetSpec
 from msa_jax.errors import RunError
 from msa_jax.files import write_whole
+from msa_jax.messages import LOGGER
 
 #: A line of the answer.
 Row = dict[str, Any]
@@ -55,6 +56,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="default: the standard output")
     options = parser.parse_args(argv)
+    messages.set_up(options, answers=True)
     if options.out is not None:
         _check_target(options.out, options.input, options.workdir)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
@@ -62,7 +64,7 @@ def main(argv: list[str]) -> None:
     from msa_jax.training import build, pretrained
 
     build.use_compile_cache("")
-    trained = Trained(options.workdir, _say)
+    trained = Trained(options.workdir)
     tuned = pretrained.is_tuned(trained.config.model)
     splits, notes = trained.read(options.input, options.split)
     rule = "" if trained.config.model.compat else "; they count as 0"
@@ -70,13 +72,13 @@ def main(argv: list[str]) -> None:
         f"{broken}{rule}." for broken in unlabelled.broken_values(splits, MODALITIES[1 if tuned else 0 :])
     ]
     for note in notes:
-        _say(f"note: {note}")
+        LOGGER.info("note: %s", note)
     rows: list[Row] = []
     for name, split in splits.items():
         start = {"split": name} if len(splits) > 1 else {}
         rows += [start | row for row in answers(split, trained.predict(split), trained.model_spec)]
     if strange := sum(not all(math.isfinite(v) for v in row.values() if type(v) is float) for row in rows):
-        _say(f"warning: {strange} clips have a score that is not finite.")
+        LOGGER.warning("%d clips have a score that is not finite.", strange)
     text = as_csv(rows) if options.format == "csv" else as_jsonl(rows)
     _deliver(text.encode("utf-8", "backslashreplace"), options.out, len(rows))
 
@@ -154,8 +156,4 @@ def _deliver(content: bytes, out: pathlib.Path | None, clips: int) -> None:
         sys.stdout.buffer.write(content)
         return
     write_whole(out, content, "make room, or name another file with --out")
-    print(f"wrote {out}: {clips} clips")
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    LOGGER.info("wrote %s: %d clips", out, clips)

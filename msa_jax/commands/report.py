@@ -1,6 +1,8 @@
 """Writes the report of a finished run again: ``msa-jax report --workdir=DIR``."""
 
+from msa_jax import messages
 from msa_jax.commands.usage import Parser
+from msa_jax.messages import LOGGER
 
 
 def main(argv: list[str]) -> None:
@@ -12,7 +14,8 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of a finished run")
     arguments = parser.parse_args(argv)
+    messages.set_up(arguments)
     # Here, not at the top: --help need not wait for the plotting library.
     from msa_jax.reports import page
 
-    print(page.write_report(arguments.workdir))
+    LOGGER.info(page.write_report(arguments.workdir))

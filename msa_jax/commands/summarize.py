@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any
 
-from msa_jax import configuration
+from msa_jax import configuration, messages
 from msa_jax.commands.usage import Parser
 
 MEMORY_PARTS = {"state_and_batch_bytes": "state and batch", "intermediates_bytes": "intermediates"}
@@ -60,6 +60,7 @@ def main(argv: list[str]) -> None:
         help="all: every trainable number and product; thop: as the profiler of published tables counts",
     )
     arguments, config = configuration.parse_command(parser, argv)
+    messages.set_up(arguments, answers=True)
     from msa_jax.summary import counting  # here, not at the top: --help need not wait for JAX to start
 
     count = counting.summarise if arguments.count == "all" else counting.summarise_as_thop

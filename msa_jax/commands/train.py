@@ -3,8 +3,9 @@
 import pathlib
 from typing import Any
 
-from msa_jax import configuration
+from msa_jax import configuration, messages
 from msa_jax.commands.usage import Parser
+from msa_jax.messages import LOGGER
 
 #: What a first run on generated clips says at its end.
 NEXT = """
@@ -41,18 +42,32 @@ def main(argv: list[str]) -> None:
         help="this is one of several processes, named by Slurm, a TPU slice, or JAX_COORDINATOR_ADDRESS, "
         "JAX_NUM_PROCESSES and JAX_PROCESS_ID",
     )
+    parser.add_argument(
+        "--profile",
+        default="",
+        metavar="DIR",
+        help="write a JAX trace of some steps, after those that compile, into this folder",
+    )
     arguments, config = configuration.parse_command(parser, argv)
+    messages.set_up(arguments)
     # Here, not at the top: --help need not wait for JAX to start.
     from msa_jax.training import build, processes
 
     if arguments.distributed:
         processes.join()
     build.use_compile_cache(arguments.compile_cache)
-    train_and_report(config, arguments.workdir)
+    train_and_report(config, arguments.workdir, arguments.profile)
 
 
-def train_and_report(config: configuration.Config, workdir: str | pathlib.Path) -> dict[str, Any]:
+def train_and_report(
+    config: configuration.Config, workdir: str | pathlib.Path, profile: str = ""
+) -> dict[str, Any]:
     """Trains, or goes on with, a run, and writes its report.
+
+    Args:
+      config: of the run.
+      workdir: its folder.
+      profile: folder for a trace of some steps; "" for none.
 
     Returns:
       What ``result.json`` holds.
@@ -64,7 +79,7 @@ def train_and_report(config: configuration.Config, workdir: str | pathlib.Path) 
 
     from msa_jax.training import loop
 
-    result = loop.train_and_evaluate(config, workdir)
+    result = loop.train_and_evaluate(config, workdir, profile)
     if jax.process_index() == 0:
         show(config, workdir, result)
     return result
@@ -74,16 +89,17 @@ def show(config: configuration.Config, workdir: str | pathlib.Path, result: dict
     """Writes the report of a finished run and prints its table."""
     from msa_jax.reports import page, targets
     from msa_jax.reports.run import read_run
-    from msa_jax.training.display import Display
+    from msa_jax.training.display import print_scores
 
-    path, display = page.write_report(workdir), Display(quiet=False)
+    path = page.write_report(workdir)
     spec = read_run(path.parent).spec
     columns = {"test": result["test"], "valid": result["valid"]}
     if target := targets.target_for(spec, config.model):
         columns["paper"] = target
     if result.get("best_reachable"):
         columns["best reachable"] = dict(result["best_reachable"])
-    display.result(f"{config.model.name} on {spec.name}", columns)
-    display.say(f"report: {path}")
+    if not messages.quiet():
+        print_scores(f"{config.model.name} on {spec.name}", columns)
+    LOGGER.info("report: %s", path)
     if config.data.source == "synthetic":
-        display.say(NEXT.format(workdir=workdir))
+        LOGGER.info(NEXT.format(workdir=workdir))

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msa_jax import configuration, models
+from msa_jax import configuration, messages, models
 
 #: The settings that people change most, of any configuration.
 SETTINGS = {
@@ -57,6 +57,7 @@ class Parser(argparse.ArgumentParser):
         self._examples, self._configured = examples, configured
         if configured:
             configuration.add_arguments(self)
+        messages.add_arguments(self)
 
     def format_help(self) -> str:
         """The help, with examples and what a configuration may be."""

@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from msa_jax.export import program as programs
 from msa_jax.export.program import Program
 from msa_jax.files import check_new_folder, new_folder
 from msa_jax.inference import Trained
+from msa_jax.messages import LOGGER
 from msa_jax.training.run_folder import TOKENIZER
 
 _STANDALONE = pathlib.Path(__file__).parent / "standalone" / "run.py"
@@ -27,7 +28,6 @@ def export(
     form: str,
     out: pathlib.Path,
     combine: str = "predictions",
-    say: Callable[[str], None] = print,
 ) -> None:
     """Exports one run, or several of one configuration as one model.
 
@@ -36,7 +36,6 @@ def export(
       form: "stablehlo", "onnx", "safetensors" or "orbax".
       out: the folder to make.
       combine: of several runs, the mean of "predictions" or the "average" of weights.
-      say: called with a line at a time.
 
     Raises:
       RunError: if a folder holds no trained run, the runs do not go together, ``out`` is taken or cannot be
@@ -50,7 +49,7 @@ def export(
             f"--format={form} holds one set of weights: of several runs give --combine=average, or export "
             "their predictions as stablehlo or onnx."
         )
-    runs = programs.load_runs(workdirs, say)
+    runs = programs.load_runs(workdirs)
     members = [programs.averaged(runs)] if combine == "average" and len(runs) > 1 else runs
     original = checking.mean_of(members)
     try:
@@ -60,7 +59,7 @@ def export(
                 program, note = programs.build(members), ""
                 differences = _write_weights(members[0], form, folder, original)
             else:
-                program, differences, note = _write_program(members, form, folder, original, say)
+                program, differences, note = _write_program(members, form, folder, original)
             spec = describe.spec_json(form, runs, combine, program, tokenizer, note)
             (folder / "spec.json").write_text(json.dumps(spec, indent=1))
             (folder / "MODEL_CARD.md").write_text(describe.model_card(spec, runs, differences))
@@ -71,10 +70,10 @@ def export(
             f"cannot write {out}: {error.strerror or error}; make room, or take another --out."
         ) from error
     for kind, value in differences.items():
-        say(f"largest difference from the run on {kind} clips: {value:.3g}")
+        LOGGER.info("largest difference from the run on %s clips: %.3g", kind, value)
     if "real" not in differences:
-        say("the run's own data is not there, so that no real clips were compared.")
-    say(f"wrote {out}: {form}, {size / 1e6:.1f} MB")
+        LOGGER.info("the run's own data is not there, so that no real clips were compared.")
+    LOGGER.info("wrote %s: %s, %.1f MB", out, form, size / 1e6)
 
 
 def _write_weights(
@@ -103,7 +102,6 @@ def _write_program(
     form: str,
     folder: pathlib.Path,
     original: checking.Scorer,
-    say: Callable[[str], None],
 ) -> tuple[Program, dict[str, float], str]:
     """Writes the program in the freest form that works; returns it, its differences, what is fixed why."""
     module: Any = {"stablehlo": stablehlo, "onnx": onnx}[form]
@@ -118,7 +116,7 @@ def _write_program(
                 raise
             # What the converter or the runtime cannot do is known only by trying.
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-            say(f"onnx with {fixed or 'free dimensions'} did not work ({reasons[-1]})")
+            LOGGER.warning("onnx with %s did not work (%s)", fixed or "free dimensions", reasons[-1])
             continue
         note = f"Here {fixed}, since the freer form failed ({reasons[-1]})." if reasons else ""
         shutil.copyfile(_STANDALONE, folder / _STANDALONE.name)

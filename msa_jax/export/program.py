@@ -92,13 +92,13 @@ class Program:
         return {record.name: arrays[record.name] for record in self.inputs}
 
 
-def load_runs(workdirs: Sequence[str | pathlib.Path], warn: Callable[[str], None]) -> list[Trained]:
+def load_runs(workdirs: Sequence[str | pathlib.Path]) -> list[Trained]:
     """The runs' best models, which from here on compute in float32 whatever their training did.
 
     Raises:
       RunError: if a folder holds no trained run, or runs differ in more than their seed.
     """
-    runs = [Trained(workdir, warn) for workdir in workdirs]
+    runs = [Trained(workdir) for workdir in workdirs]
     for run in runs:
         run.learner = run.learner._replace(dtype=jnp.float32)
         check_alike(runs[0], run)

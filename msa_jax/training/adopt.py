@@ -16,7 +16,6 @@ from msa_jax.errors import RunError
 from msa_jax.training import build, pretrained
 from msa_jax.training.checkpoint import Progress, best_of
 from msa_jax.training.checks import check
-from msa_jax.training.display import Display
 from msa_jax.training.loop import Loop
 from msa_jax.training.run_folder import CHECKPOINTS, RunFolder
 from msa_jax.training.stopping import StopRequest
@@ -47,7 +46,6 @@ def adopt(
 
 def _fill(folder: RunFolder, config: Config, read: Callable[[Any, DatasetSpec], Any]) -> dict[str, Any]:
     """What :func:`adopt` does once the folder is its own."""
-    display = Display(quiet=False)
     check(config)
     config = pretrained.with_sizes(config, need_folder=False)
     stored = load_dataset(config.data)
@@ -61,7 +59,7 @@ def _fill(folder: RunFolder, config: Config, read: Callable[[Any, DatasetSpec], 
     folder.claim(config, stored.spec, dataset.spec)
     if pretrained.has_folder(config.model):
         folder.keep_tokenizer(config.model.encoder.folder)
-    with Loop(config, dataset, stored.spec, folder, setup, display, StopRequest()) as loop:
+    with Loop(config, dataset, stored.spec, folder, setup, StopRequest()) as loop:
         loop.state = loop.state.replace(
             params=place(variables["params"]), batch_stats=place(variables.get("batch_stats", {}))
         )

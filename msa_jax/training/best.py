@@ -12,7 +12,7 @@ import importlib.metadata
 import json
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.traverse_util
@@ -181,12 +181,11 @@ def fits(folder: pathlib.Path, best: Best, record: Mapping[str, Any]) -> bool:
     return same and {**found.record, "versions": None} == {**json.loads(json.dumps(record)), "versions": None}
 
 
-def load_best(workdir: pathlib.Path, warn: Callable[[str], None]) -> BestModel:
+def load_best(workdir: pathlib.Path) -> BestModel:
     """The best model of a run; of one that a version without ``best/`` trained, out of its checkpoints.
 
     Args:
       workdir: the run's folder, which is only read.
-      warn: called with a sentence about what is odd and does no harm.
 
     Raises:
       RunError: if the folder holds no run, or none that has finished an epoch, or it is damaged.
@@ -194,7 +193,7 @@ def load_best(workdir: pathlib.Path, warn: Callable[[str], None]) -> BestModel:
     if (workdir / BEST / FILE).exists():
         return read_best(workdir / BEST)
     records = {name: _parsed(workdir / file) for name, file in _RECORDS.items()}
-    best, progress = read_best_of_checkpoints(workdir / CHECKPOINTS, warn)
+    best, progress = read_best_of_checkpoints(workdir / CHECKPOINTS)
     record = of_epoch({**records, "shapes": None}, progress.best_epoch, progress.best_score)
     return BestModel(best["params"], best["batch_stats"], record)
 

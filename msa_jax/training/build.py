@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,9 @@ from msa_jax.data.loader import (
 from msa_jax.data.preprocess import Preprocess, preprocess_for
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
+from msa_jax.messages import LOGGER
 from msa_jax.training import optim, pretrained
-from msa_jax.training.state import TrainState, create_state
+from msa_jax.training.state import TrainState, count_parameters, create_state
 from msa_jax.training.step import Learner, Programs
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -42,6 +43,7 @@ class Setup(NamedTuple):
       sources: per split, the feeder of clips.
       train_plan: cuts the training split into steps.
       eval_plans: per split, cuts it for prediction.
+      groups: the optimiser's groups of parameters that are trained.
     """
 
     programs: Programs
@@ -49,6 +51,7 @@ class Setup(NamedTuple):
     sources: dict[str, Source]
     train_plan: Plan
     eval_plans: dict[str, Plan]
+    groups: tuple[str, ...]
 
 
 def build_mesh(devices: int) -> Mesh:
@@ -104,14 +107,14 @@ def preprocess_of(config: Config, spec: DatasetSpec, model: Config | None = None
 
 def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh: Mesh) -> Learner:
     """The model, objective and optimiser of a configuration."""
+    frozen = models.frozen(config.model)
     return Learner(
         model=models.build(config.model, spec),
         objective=models.objective(config.model, spec),
-        optimizer=optim.build_optimizer(
-            config.train, steps_per_epoch, config.model.compat, models.frozen(config.model)
-        ),
+        optimizer=optim.build_optimizer(config.train, steps_per_epoch, config.model.compat, frozen),
         dtype=PRECISIONS[config.train.precision],
         mesh=mesh,
+        frozen=frozen,
     )
 
 
@@ -160,10 +163,25 @@ def build(config: Config, dataset: Dataset) -> Setup:
     )
     memory = objective.memory(dataset.splits["train"].labels, train_plan.steps())
     state = create(train.seed, memory)
-    optim.group_names(train, models.frozen(config.model), state.params)  # before a folder is claimed
+    groups = optim.trained_groups(train, learner.frozen, state.params)  # before a folder is claimed
     state = state.replace(params=pretrained.load(state.params, config.model))
     sources = {name: Source(split, preprocess, mesh, resident) for name, split in dataset.splits.items()}
-    return Setup(Programs(learner), state, sources, train_plan, eval_plans)
+    _describe(mesh, train_plan, resident, state.params, groups)
+    return Setup(Programs(learner), state, sources, train_plan, eval_plans, groups)
+
+
+def _describe(mesh: Mesh, plan: Plan, resident: bool, params: Any, groups: tuple[str, ...]) -> None:
+    """Says what was built, for whoever wants to know more."""
+    first = mesh.devices.flat[0]
+    LOGGER.debug("%d device(s): %s, the first is %s", mesh.devices.size, first.platform, first.device_kind)
+    LOGGER.debug("%s parameters in the groups %s", f"{count_parameters(params):,}", ", ".join(groups))
+    where = "on the device" if resident else "with the host, which hands over every chunk"
+    LOGGER.debug("the features lie %s", where)
+    shapes = ", ".join(" x ".join(map(str, shape)) for shape in plan.shapes)
+    LOGGER.debug("padded steps of text x audio x vision: %s", shapes)
+    LOGGER.debug(
+        "%d steps an epoch, of %d clips, up to %d a chunk", plan.steps(), plan.rows, plan.chunk_steps
+    )
 
 
 def use_compile_cache(folder: str) -> None:
@@ -179,3 +197,4 @@ def use_compile_cache(folder: str) -> None:
         folder = str(pathlib.Path(base) / "msa_jax" / "compiled")
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", folder)
+        LOGGER.debug("compiled programs are kept in %s", folder)

@@ -13,6 +13,7 @@ FREE = {
     "train.chunk_steps": "the same batches, more or fewer in one program",
     "train.checkpoint_steps": "how much a kill may lose",
     "train.tensorboard": "logging",
+    "train.trackers": "logging",
     "data.path": "where the data lies; what it is, is compared by itself (spec.json)",
     "data.root": "the same",
     "data.file": "the same",

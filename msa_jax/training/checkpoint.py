@@ -12,7 +12,7 @@ import itertools
 import json
 import logging
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from msa_jax.errors import RunError
+from msa_jax.messages import LOGGER
 from msa_jax.training.late_answers import pass_late_answers
 from msa_jax.training.state import TrainState
 
@@ -34,6 +35,8 @@ class Progress:
       epoch: the epoch under way, from 0.
       batch: the next batch of that epoch, counted from 0; a prelude's batches count too.
       sums: of the epoch so far: weighted training scalars.
+      measured: of the epoch so far: "seconds" of training and its "steps", and "gradient_norm" summed like
+        the scalars, with its "weight".
       history: one row per finished epoch, the rows of metrics.jsonl.
       best_score: best validation score so far, None before the first epoch ends.
       best_epoch: the epoch of that score, from 1; 0 before.
@@ -46,6 +49,7 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     sums: dict[str, float] = dataclasses.field(default_factory=dict)
+    measured: dict[str, float] = dataclasses.field(default_factory=dict)
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     best_score: float | None = None
     best_epoch: int = 0
@@ -78,14 +82,13 @@ class Checkpoints:
 
     Args:
       folder: made if absent.
-      warn: called with a sentence when a damaged checkpoint is passed over.
 
     Attributes:
       step: of training, at the newest checkpoint; None if there is none.
     """
 
-    def __init__(self, folder: pathlib.Path, warn: Callable[[str], None]):
-        self.folder, self.warn = folder.resolve(), warn
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder.resolve()
         self.step: int | None = None
         self._manager = self._open()
 
@@ -173,9 +176,10 @@ class Checkpoints:
                 "epoch, or use another --workdir."
             )
         if "chunk" in record and not record["finished"]:
-            self.warn(
-                f"note: {self.folder.parent} was begun by an earlier version of msa_jax; from here on its "
-                "batches come in another order."
+            LOGGER.warning(
+                "%s was begun by an earlier version of msa_jax; from here on its batches come in another "
+                "order.",
+                self.folder.parent,
             )
         return _known_fields(record)
 
@@ -183,7 +187,9 @@ class Checkpoints:
         return self.folder.with_name("checkpoints-damaged")
 
     def _set_aside(self, number: int, error: Exception) -> None:
-        self.warn(f"checkpoint {number} is damaged ({_reason(error)}); it is kept in {self._damaged()}.")
+        LOGGER.warning(
+            "checkpoint %d is damaged (%s); it is kept in %s.", number, _reason(error), self._damaged()
+        )
         if jax.process_index() == 0:
             self._damaged().mkdir(exist_ok=True)
             names = (f"{number}-{copy}" if copy else str(number) for copy in itertools.count())
@@ -215,7 +221,7 @@ def _known_fields(record: Mapping[str, Any]) -> Progress:
     return Progress(**{name: value for name, value in record.items() if name in known})
 
 
-def read_best(folder: pathlib.Path, warn: Callable[[str], None]) -> tuple[Best, Progress]:
+def read_best(folder: pathlib.Path) -> tuple[Best, Progress]:
     """The best model so far among a run's checkpoints, which are left as they are.
 
     The training state is read as it was saved and dropped: its structure, which follows the optimiser and
@@ -223,7 +229,6 @@ def read_best(folder: pathlib.Path, warn: Callable[[str], None]) -> tuple[Best, 
 
     Args:
       folder: ``checkpoints/`` of the run.
-      warn: called with a sentence when a damaged checkpoint is passed over.
 
     Returns:
       {"params": nested dictionaries of NumPy arrays, "batch_stats": the same}, and the progress.
@@ -239,7 +244,9 @@ def read_best(folder: pathlib.Path, warn: Callable[[str], None]) -> tuple[Best, 
             with pass_late_answers():
                 best, progress = _read_as_saved(folder.resolve() / str(number))
         except Exception as error:  # as in Checkpoints.restore
-            warn(f"checkpoint {number} of {folder} is damaged ({_reason(error)}); the one before is used.")
+            LOGGER.warning(
+                "checkpoint %d of %s is damaged (%s); the one before is used.", number, folder, _reason(error)
+            )
             continue
         if progress.best_epoch or progress.finished:  # imported weights are finished without an epoch
             return best, progress

@@ -1,6 +1,5 @@
 """Every setting is checked before any data is read and before a folder is claimed."""
 
-import importlib.util
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from msa_jax.configuration import Config, flatten, require_choice
 from msa_jax.data.preprocess import REDUCTIONS, SCALINGS
 from msa_jax.data.spec import METRIC_SETS, MODALITIES, SPLITS, parse_columns
 from msa_jax.errors import ConfigError, DataError, nearest
-from msa_jax.training import build, optim
+from msa_jax.training import build, optim, trackers
 
 
 class Rule(NamedTuple):
@@ -78,6 +77,10 @@ RULES = {
     "train.checkpoint_steps": _whole(0),
     "train.devices": _whole(0),
     "train.tensorboard": _FLAG,
+    "train.trackers": Rule(
+        lambda v: type(v) is str and set(trackers.names(v)) <= set(trackers.KINDS),
+        f"names out of {', '.join(trackers.KINDS)}, with commas between, or empty",
+    ),
     "data.name": _TEXT,
     "data.path": _TEXT,
     "data.root": _TEXT,
@@ -112,10 +115,7 @@ def check(config: Config) -> None:
     """
     check_values(config)
     build.build_mesh(config.train.devices)
-    if config.train.tensorboard and importlib.util.find_spec("tensorboardX") is None:
-        raise ConfigError(
-            "train.tensorboard needs the extra: pip install 'msa_jax[tensorboard]', or leave it off."
-        )
+    trackers.require(config.train)
 
 
 def check_values(config: Config) -> None:

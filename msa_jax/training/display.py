@@ -1,4 +1,4 @@
-"""What a run says while it works: a progress bar on a terminal, log lines elsewhere."""
+"""What a run shows: a progress bar on a terminal, a line per epoch, a table of scores."""
 
 import time
 from collections.abc import Mapping
@@ -7,23 +7,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from msa_jax import messages
+from msa_jax.messages import LOGGER
+
 
 class Display:
-    """Shows one run.
+    """Shows one run, as far as messages are shown at all."""
 
-    Args:
-      quiet: say nothing (other processes than the first).
-    """
-
-    def __init__(self, quiet: bool = False):
-        self.console = Console(quiet=quiet, highlight=False)
+    def __init__(self):
+        self.console = Console(quiet=messages.quiet(), highlight=False)
         self._bar: Progress | None = None
         self._task = None
         self._clips, self._since = 0, time.perf_counter()
-
-    def say(self, sentence: str) -> None:
-        """Prints a line (above the bar, where there is one)."""
-        self.console.print(sentence, markup=False, soft_wrap=True)
 
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         """Opens the epoch's bar at ``done`` of ``steps`` steps."""
@@ -64,20 +59,21 @@ class Display:
         """One line per epoch: losses, the validation score that picks, and the speed."""
         rate = self.samples_per_second()
         self.close_bar()
-        self.say(
+        LOGGER.info(
             f"epoch {row['epoch']:3d}  train loss {row['train']['loss']:.4f}"
             f"  valid loss {row['valid']['loss']:.4f}"
             f"  valid {monitor} {row['valid'][monitor]:.4f}{' *' if best else '  '}  {rate:.0f} samples/s"
         )
 
-    def result(self, title: str, columns: Mapping[str, Mapping[str, float]]) -> None:
-        """The closing table: a row per metric, a column per source of figures."""
-        table = Table(title=title)
-        table.add_column("metric")
-        for name in columns:
-            table.add_column(name, justify="right")
-        first = next(iter(columns.values()))
-        for metric in first:
-            cells = [f"{c[metric]:.4f}" if c.get(metric) is not None else "-" for c in columns.values()]
-            table.add_row(metric, *cells)
-        self.console.print(table)
+
+def print_scores(title: str, columns: Mapping[str, Mapping[str, float]]) -> None:
+    """Prints a table: a row per metric, a column per source of figures."""
+    table = Table(title=title)
+    table.add_column("metric")
+    for name in columns:
+        table.add_column(name, justify="right")
+    first = next(iter(columns.values()))
+    for metric in first:
+        cells = [f"{c[metric]:.4f}" if c.get(metric) is not None else "-" for c in columns.values()]
+        table.add_row(metric, *cells)
+    Console(highlight=False).print(table)

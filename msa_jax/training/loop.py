@@ -11,28 +11,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax import metrics
+from msa_jax import messages, metrics
 from msa_jax.configuration import Config
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.loader import Chunk, Step
 from msa_jax.data.opening import load_dataset
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import RunError
-from msa_jax.training import build, pretrained, processes
+from msa_jax.messages import LOGGER
+from msa_jax.training import build, pretrained, processes, profiling
 from msa_jax.training.accumulate import drop_accumulated
 from msa_jax.training.best import fits, of_epoch, record_of, write_best
 from msa_jax.training.build import Setup
 from msa_jax.training.checkpoint import Checkpoints, Progress, best_of, with_best
 from msa_jax.training.checks import check
 from msa_jax.training.display import Display
-from msa_jax.training.optim import build_schedule
+from msa_jax.training.epoch import Stopwatch, add_steps, end_of_epoch
+from msa_jax.training.optim import rates_after
+from msa_jax.training.profiling import Profile
 from msa_jax.training.run_folder import BEST, CHECKPOINTS, RunFolder
 from msa_jax.training.state import TrainState, count_parameters
 from msa_jax.training.stopping import StopRequest
+from msa_jax.training.trackers import Trackers, chosen
 
 
-def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str, Any]:
+def train_and_evaluate(config: Config, workdir: str | pathlib.Path, profile: str = "") -> dict[str, Any]:
     """Trains, or goes on with, the run in ``workdir`` and evaluates its best epoch.
+
+    Args:
+      config: of the run.
+      workdir: its folder.
+      profile: folder for a trace of some steps; "" for none.
 
     Returns:
       What ``result.json`` holds.
@@ -42,29 +51,32 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path) -> dict[str,
       Interrupted: after SIGTERM or Ctrl-C, once everything is saved.
     """
     first = jax.process_index() == 0
-    display = Display(quiet=not first)
     with contextlib.ExitStack() as held:
+        if not first:
+            held.enter_context(messages.silenced())
         stop = held.enter_context(StopRequest())
         with processes.all_or_none(), stop.before_training():
             check(config)
+            profiling.check_folder(profile)
             folder = RunFolder(workdir)
             if first:
                 held.enter_context(folder.held())
             config = pretrained.with_sizes(config)
             stored = load_dataset(config.data)
             for note in stored.notes:
-                display.say(f"note: {note}")
+                LOGGER.info("note: %s", note)
             dataset = build.prepare(config, stored)
             config = build.with_classes(config, dataset.spec)
             absent = metrics.left_out(stored.spec.metrics, stored.spec.label_range)
             if absent and config.model.task == "regression":
-                display.say(f"note: {absent}")
+                LOGGER.info("note: %s", absent)
             setup = build.build(config, dataset)
             if first:  # after all that a wrong setting can break, so that a right one finds the folder free
                 folder.claim(config, stored.spec, dataset.spec)
                 if pretrained.has_folder(config.model):
                     folder.keep_tokenizer(config.model.encoder.folder)
-        loop = held.enter_context(Loop(config, dataset, stored.spec, folder, setup, display, stop))
+        profile = profile if first else ""
+        loop = held.enter_context(Loop(config, dataset, stored.spec, folder, setup, stop, profile))
         loop.train()
         return loop.finish()
 
@@ -79,25 +91,26 @@ class Loop:
         stored: DatasetSpec,
         folder: RunFolder,
         setup: Setup,
-        display: Display,
         stop: StopRequest,
+        profile: str = "",
     ):
-        # dataset: as build.prepare made it; stored: what it was before
+        # dataset: as build.prepare made it; stored: what it was before; profile: folder for a trace
         self.config, self.dataset, self.folder = config, dataset, folder
-        self.setup, self.display, self.stop = setup, display, stop
-        self.schedule = build_schedule(config.train, setup.train_plan.steps())
+        self.setup, self.stop = setup, stop
+        self.display, self.profile, self.watch = Display(), Profile(profile), Stopwatch()
         self.state: TrainState = setup.state
         self.best = best_of(self.state)
         self.progress = Progress()
         self.record = record_of(config, stored, dataset.spec, setup.train_plan.shapes)
-        self.checkpoints = Checkpoints(folder.path / CHECKPOINTS, display.say)
+        self.checkpoints = Checkpoints(folder.path / CHECKPOINTS)
         restored = self.checkpoints.restore(self.state, self.best)
         if restored is not None:
             self.state, self.best, self.progress = restored
             self._take_up()
         self._asked = 0
         self._began = time.perf_counter() - self.progress.seconds
-        self.events = self._open_events() if config.train.tensorboard and jax.process_index() == 0 else None
+        wanted = chosen(config.train) if jax.process_index() == 0 else []
+        self.trackers = Trackers(folder.path, config, self.progress.history, wanted)
 
     def __enter__(self) -> "Loop":
         return self
@@ -105,14 +118,14 @@ class Loop:
     def __exit__(self, *_: object) -> None:
         """Waits for the last save."""
         self.display.close_bar()
+        self.profile.close(self.state)
         self.checkpoints.close()
-        if self.events is not None:
-            self.events.close()
+        self.trackers.close()
 
     def _take_up(self) -> None:
         """Goes on where a checkpoint stands: perhaps under other settings, perhaps without its best model."""
         progress = self.progress
-        self.display.say(f"resuming at step {int(self.state.step)}, epoch {progress.epoch + 1}")
+        LOGGER.info("resuming at step %d, epoch %d", int(self.state.step), progress.epoch + 1)
         if progress.epoch:  # weights that were trained elsewhere stay as they are
             progress.finished = self._is_over()
         best = of_epoch(self.record, progress.best_epoch, progress.best_score)
@@ -130,12 +143,6 @@ class Loop:
         config, progress = self.config.train, self.progress
         worn_out = bool(config.patience) and progress.stale >= config.patience
         return worn_out or progress.epoch >= config.epochs
-
-    def _open_events(self):
-        from tensorboardX import SummaryWriter  # an extra, see checks.check
-
-        # Epochs that were written after the checkpoint are taken back.
-        return SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=self.progress.epoch + 1)
 
     def train(self) -> None:
         """Runs the epochs that are left."""
@@ -156,14 +163,18 @@ class Loop:
         self.display.start_epoch(progress.epoch + 1, config.epochs, len(batches), place)
         if self.config.model.compat and not place:
             self.state = self.state.replace(opt_state=drop_accumulated(self.state.opt_state))
+        self.profile.start_epoch(last=progress.epoch + 1 == config.epochs)
+        self.watch.start()
         cut = self.setup.train_plan.chunks
         ahead = [cut(batches[place:opening]), cut(batches[max(place, opening) :])]
         source, waiting, done, saved = self.setup.sources["train"], None, place, place
         for number, (chunk, items) in enumerate(source.items(ahead[0] + ahead[1])):
             prelude = number < len(ahead[0])
+            self.profile.before((chunk.shape, prelude), self.state)
             self.state, scalars = self.setup.programs.train_chunk(
                 self.state, source.table, items, jnp.int32(chunk.steps), shape=chunk.shape, prelude=prelude
             )
+            self.profile.after(chunk.steps)
             if waiting is not None:
                 self._look_at(*waiting)
             waiting = chunk, scalars, prelude
@@ -174,12 +185,15 @@ class Loop:
                 self._look_at(*waiting)
                 self._check_parameters(chunk)
                 waiting, saved = None, done
+                self.watch.add_to(progress)
                 self._save()
             if leaving:
                 raise self.stop.after_saving(self.folder.path)
         if waiting is not None:
             self._look_at(*waiting)
             self._check_parameters(waiting[0])
+        self.watch.add_to(progress)
+        self.profile.stop(self.state)
 
     def _batches(self) -> tuple[int, list[Step]]:
         """The batches of the epoch under way, and how many of them, in front, are the prelude's."""
@@ -204,13 +218,9 @@ class Loop:
             self._stop_at(
                 chunk, int(bad[0]), self.progress.batch + int(bad[0]) + 1, "the loss is not finite at"
             )
-        weight, sums = host.pop("weight"), self.progress.sums
-        prefix = "prelude_" if prelude else ""
-        for name, value in host.items():
-            sums[prefix + name] = sums.get(prefix + name, 0.0) + float((value * weight).sum())
-        sums[prefix + "weight"] = sums.get(prefix + "weight", 0.0) + float(weight.sum())
+        add_steps(self.progress, host, prelude)
         self.progress.batch += chunk.steps
-        self.display.advance(chunk.steps, int(weight.sum()), float(host["loss"][-1]))
+        self.display.advance(chunk.steps, int(host["weight"].sum()), float(host["loss"][-1]))
 
     def _check_parameters(self, chunk: Chunk) -> None:
         """Stops the run if the step that ended ``chunk`` left parameters that are not finite.
@@ -244,21 +254,9 @@ class Loop:
     def _end_epoch(self, valid: dict[str, float]) -> None:
         """Records the epoch, keeps the best model, decides whether to go on, and saves."""
         config, progress = self.config.train, self.progress
-        sums = dict(progress.sums)
-        weight = {"": sums.pop("weight"), "prelude_": sums.pop("prelude_weight", 1.0)}
         progress.seconds = time.perf_counter() - self._began
-        progress.epoch += 1
-        progress.batch, progress.sums = 0, {}
+        row = end_of_epoch(progress, int(self.state.step), self._learning_rates(), valid)
         improved = self._keep_if_best(valid[config.monitor])
-        row = {
-            "epoch": progress.epoch,
-            "step": int(self.state.step),
-            "learning_rate": self._learning_rate(),
-            "train": {k: v / weight["prelude_" if k.startswith("prelude_") else ""] for k, v in sums.items()},
-            "valid": valid,
-            "seconds": round(progress.seconds, 3),
-        }
-        progress.history.append(row)
         self._lower_rate(improved)
         progress.finished = self._is_over()
         self._save()
@@ -266,14 +264,15 @@ class Loop:
             self.keep_best()
         if jax.process_index() == 0:
             self.folder.write_history(progress.history)
-        self._write_events(row)
+        self.trackers.log(row)
         self.display.end_epoch(row, config.monitor, improved)
 
-    def _learning_rate(self) -> float:
-        """The rate of the last update of the epochs so far."""
-        steps = self.progress.epoch * self.setup.train_plan.steps()
-        updates = max(steps // self.config.train.accumulate, 1)
-        return float(self.schedule(updates - 1) * self.state.rate_scale)
+    def _learning_rates(self) -> dict[str, float]:
+        """The rate of each group in the last update of the epoch that ends now."""
+        an_epoch = self.setup.train_plan.steps()
+        steps = (self.progress.epoch + 1) * an_epoch
+        rates = rates_after(self.config.train, an_epoch, self.setup.groups, steps)
+        return {name: rate * float(self.state.rate_scale) for name, rate in rates.items()}
 
     def _keep_if_best(self, score: float) -> bool:
         progress, config = self.progress, self.config.train
@@ -300,15 +299,6 @@ class Loop:
     def _save(self) -> None:
         self.progress.seconds = time.perf_counter() - self._began
         self.checkpoints.save(self.state, self.best, self.progress)
-
-    def _write_events(self, row: Mapping[str, Any]) -> None:
-        if self.events is None:
-            return
-        for group in ("train", "valid"):
-            for name, value in row[group].items():
-                self.events.add_scalar(f"{group}/{name}", value, row["epoch"])
-        self.events.add_scalar("learning_rate", row["learning_rate"], row["epoch"])
-        self.events.flush()
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Predicts a split with the current parameters.

@@ -2,7 +2,7 @@
 
 import fnmatch
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.traverse_util
@@ -45,6 +45,26 @@ def _schedule(train: Config, steps_per_epoch: int, peak: float) -> optax.Schedul
     if not warmup:
         return after
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+
+
+def rates_after(train: Config, steps_per_epoch: int, groups: Collection[str], steps: int) -> dict[str, float]:
+    """The learning rate of each group in the last update of so many steps; the plateau's factor aside.
+
+    Args:
+      train: the training block.
+      steps_per_epoch: batches of an epoch.
+      groups: names, see :func:`group_names`.
+      steps: batches so far.
+    """
+    updates = max(steps // train.accumulate, 1)
+    share: Any = _schedule(train, steps_per_epoch, 1.0)(updates - 1)
+
+    def rate(group: Config) -> float:
+        warmup = round(group.get("warmup_epochs", 0.0) * steps_per_epoch / train.accumulate)
+        risen = min((updates - 1) / warmup, 1.0) if warmup else 1.0
+        return group.get("learning_rate", train.learning_rate) * float(share) * risen
+
+    return {name: rate(train.groups.get(name, {})) for name in groups}
 
 
 def group_names(train: Config, frozen: tuple[str, ...], params: Any) -> Any:
@@ -113,6 +133,21 @@ def describe_groups(
         }
         for group in sorted(set(names.values()))
     }
+
+
+def trained_groups(train: Config, frozen: tuple[str, ...], params: Any) -> tuple[str, ...]:
+    """The names of the groups that hold parameters and are trained."""
+    return tuple(sorted(set(jax.tree.leaves(group_names(train, frozen, params))) - {"frozen"}))
+
+
+def gradient_norm(gradient: Any, frozen: tuple[str, ...]) -> jax.Array:
+    """The global norm of the parameters' gradient, those aside that are not trained."""
+    if not frozen:
+        return optax.tree.norm(gradient)  # the same as clip_by_global_norm's, so that XLA computes it once
+    leaves = jax.tree_util.tree_leaves_with_path(gradient)
+    paths = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    still = matching(paths, frozen)
+    return optax.tree.norm({path: leaf for path, leaf in paths.items() if path not in still})
 
 
 def _patterns(paths: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from msa_jax.errors import MsaJaxError, RunError
+from msa_jax.messages import LOGGER
 
 #: What names the processes outside a cluster that JAX knows.
 ADDRESS, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
@@ -40,7 +40,7 @@ def join(timeout: int = 300) -> None:
         f"--distributed: waiting for the other processes at {where}; all must start within {timeout} seconds."
     )
     # JAX ends a process that waited in vain without giving the word back, so it is said before.
-    waiting = threading.Timer(min(20, timeout / 2), print, [say], {"file": sys.stderr, "flush": True})
+    waiting = threading.Timer(min(20, timeout / 2), LOGGER.warning, [say])
     waiting.start()
     try:
         jax.distributed.initialize(**named, initialization_timeout=timeout)

@@ -13,6 +13,8 @@ from jax.sharding import PartitionSpec as P
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.loader import Shape, Table, batch_of
+from msa_jax.data.spec import MODALITIES
+from msa_jax.messages import LOGGER
 from msa_jax.models.objectives import Objective, Prelude
 from msa_jax.models.outputs import Outputs
 from msa_jax.nn.prefix_attention import spread_over
@@ -30,6 +32,7 @@ class Learner(NamedTuple):
       optimizer: see :mod:`msa_jax.training.optim`.
       dtype: of the model's arithmetic, float32 or bfloat16. Parameters stay float32.
       mesh: devices; its "data" axis holds the rows of a batch.
+      frozen: patterns of paths of parameters that are not trained; the optimiser leaves them too.
     """
 
     model: nn.Module
@@ -37,6 +40,7 @@ class Learner(NamedTuple):
     optimizer: Optimizer
     dtype: Any
     mesh: Mesh
+    frozen: tuple[str, ...] = ()
 
 
 def _cast(tree: Any, dtype: Any) -> Any:
@@ -74,7 +78,8 @@ def train_step(learner: Learner, state: TrainState, batch: Batch) -> tuple[Train
     """One update: the objective on a batch, its gradient, the optimiser.
 
     Returns:
-      The new state, and float32 scalars: "loss" and the objective's parts.
+      The new state, and float32 scalars: "loss", the objective's parts, and "gradient_norm", over all
+      parameters that are trained and before anything is clipped.
     """
 
     def loss_of(params):
@@ -83,11 +88,12 @@ def train_step(learner: Learner, state: TrainState, batch: Batch) -> tuple[Train
         return loss, (parts, batch_stats, outputs)
 
     (loss, (parts, batch_stats, outputs)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    norm = optim.gradient_norm(gradient, learner.frozen)
     params, opt_state = learner.optimizer.step(gradient, state.opt_state, state.params, state.rate_scale)
     state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
     if learner.objective.remember is not None:
         state = state.replace(memory=learner.objective.remember(outputs, batch, state.memory))
-    return state, {"loss": loss, **parts}
+    return state, {"loss": loss, **parts, "gradient_norm": norm}
 
 
 def prelude_step(
@@ -158,6 +164,7 @@ class Programs:
           and "weight", the number of clips.
         """
         self.traces["train"] += 1
+        LOGGER.debug("compiling the %s for clips of %s steps", "prelude" if prelude else "training", shape)
         take = functools.partial(self._batch, table, shape=shape)
 
         def run(state, item):
@@ -210,6 +217,8 @@ class Programs:
 
     def _predict_batch(self, state: TrainState, batch: Batch) -> dict[str, Any]:
         self.traces["predict"] += 1
+        steps = tuple(batch.mask[m].shape[1] for m in MODALITIES)
+        LOGGER.debug("compiling the prediction for %d clips of %s steps", len(batch.weight), steps)
         with spread_over(self.learner.mesh.devices.size):
             outputs, _ = forward(self.learner, state.params, state, batch, train=False)
         loss, parts = self.learner.objective.evaluate(outputs, batch)

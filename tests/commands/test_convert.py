@@ -44,7 +44,7 @@ def test_a_terminal_gets_a_progress_bar(tmp_path):
     path = feature_files.write(tmp_path / "data.pkl", feature_files.content())
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     with convert.stages(console) as stage:
-        convert.convert(path, tmp_path / "store", {}, console, stage)
+        convert.convert(path, tmp_path / "store", {}, stage)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "checking" in shown
     assert "writing" in shown

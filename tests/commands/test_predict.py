@@ -325,7 +325,7 @@ def test_out_is_written_whole_and_never_over_what_is_kept(run, tmp_path, capsys)
     expected, _ = printed(folder, path, capsys=capsys)
     common = [f"--workdir={folder}", f"--input={path}"]
     predict.main([*common, f"--out={tmp_path / 'scores.csv'}"])
-    assert capsys.readouterr().out == f"wrote {tmp_path / 'scores.csv'}: 4 clips\n"
+    assert capsys.readouterr().err == f"wrote {tmp_path / 'scores.csv'}: 4 clips\n"
     with (tmp_path / "scores.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == expected
     for out, message in (

@@ -56,7 +56,7 @@ def make(workdir: pathlib.Path, argument: str, *overrides: str, seed: int = 1) -
         return (np.abs(x) + 0.1 if positive else x).astype(np.float32)
 
     best = jax.tree_util.tree_map_with_path(drawn, {"params": state.params, "batch_stats": state.batch_stats})
-    checkpoints = Checkpoints(workdir / "checkpoints", print)
+    checkpoints = Checkpoints(workdir / "checkpoints")
     checkpoints.save(
         jax.tree.map(jnp.asarray, state), jax.tree.map(jnp.asarray, best), Progress(best_epoch=1)
     )

@@ -224,11 +224,11 @@ def test_a_training_state_is_saved_and_restored(name, tmp_path):
     shapes = jax.eval_shape(lambda b: state.create_state(model_of(name), b, optimizer, 7), batch)
     rng = np.random.default_rng(3)
     drawn: Any = jax.tree.map(lambda s: jnp.asarray(np.abs(rng.normal(size=s.shape)) * 9, s.dtype), shapes)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", print)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(drawn, best_of(drawn), Progress(epoch=3))
     checkpoints.close()
     empty = jax.tree.map(jnp.zeros_like, drawn)
-    reopened = Checkpoints(tmp_path / "checkpoints", print)
+    reopened = Checkpoints(tmp_path / "checkpoints")
     restored = reopened.restore(empty, best_of(empty))
     reopened.close()
     assert restored is not None

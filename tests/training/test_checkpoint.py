@@ -19,9 +19,9 @@ def trained(epochs):
     return run_steps(programs, state, source, plan, epochs)[0]
 
 
-def save_two(folder, warnings):
+def save_two(folder):
     """Saves steps 5 and 10 as checkpoints 1 and 2; returns copies of the states, as saving makes."""
-    checkpoints = Checkpoints(folder, warnings.append)
+    checkpoints = Checkpoints(folder)
     states = [trained(1), trained(2)]
     for number, state in enumerate(states, 1):
         progress = Progress(number, best_score=0.1 * number, best_epoch=number)
@@ -37,31 +37,30 @@ def assert_same(a, b):
         assert x.dtype == y.dtype
 
 
-def restore(folder, warnings):
+def restore(folder):
     state = trained(0)
-    checkpoints = Checkpoints(folder, warnings.append)
+    checkpoints = Checkpoints(folder)
     try:
         return checkpoints.restore(state, best_of(state))
     finally:
         checkpoints.close()
 
 
-def test_the_newest_step_comes_back_exactly(tmp_path):
-    warnings = []
-    states = save_two(tmp_path / "checkpoints", warnings)
-    state, best, progress = restore(tmp_path / "checkpoints", warnings)
+def test_the_newest_step_comes_back_exactly(tmp_path, caplog):
+    states = save_two(tmp_path / "checkpoints")
+    state, best, progress = restore(tmp_path / "checkpoints")
     assert_same(state, states[1])
     assert_same(best, best_of(states[1]))
     assert (progress.epoch, progress.best_score, progress.sums["loss"]) == (2, 0.2, 1 / 3)
     assert progress.history == [{"mae": np.pi}]
-    assert warnings == []
+    assert caplog.messages == []
     assert state.params["Dense_0"]["kernel"].sharding.is_equivalent_to(
         states[1].params["Dense_0"]["kernel"].sharding, 2
     )
 
 
 def test_an_empty_folder_is_a_fresh_start(tmp_path):
-    assert restore(tmp_path / "checkpoints", []) is None
+    assert restore(tmp_path / "checkpoints") is None
 
 
 def biggest_file(step_folder):
@@ -93,39 +92,38 @@ def empty_meta(step_folder):
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, lose_files, empty_meta])
-def test_a_damaged_newest_step_falls_back_and_is_kept(tmp_path, damage):
-    warnings = []
+def test_a_damaged_newest_step_falls_back_and_is_kept(tmp_path, damage, caplog):
     folder = tmp_path / "checkpoints"
-    states = save_two(folder, warnings)
+    states = save_two(folder)
     damage(folder / "2")
-    state, _, progress = restore(folder, warnings)
+    state, _, progress = restore(folder)
     assert_same(state, states[0])
     assert progress.epoch == 1
-    assert len(warnings) == 1
-    assert "checkpoint 2 is damaged" in warnings[0]
+    said = [record.getMessage() for record in caplog.records if record.name == "msa_jax"]
+    assert [message.split(" (")[0] for message in said] == ["checkpoint 2 is damaged"]
     assert (tmp_path / "checkpoints-damaged" / "2").is_dir()
     # The number is free again.
-    checkpoints = Checkpoints(folder, warnings.append)
+    checkpoints = Checkpoints(folder)
     checkpoints.save(states[1], best_of(states[1]), Progress(epoch=2))
     checkpoints.close()
-    assert_same(restore(folder, warnings)[0], states[1])
+    assert_same(restore(folder)[0], states[1])
 
 
 def test_nothing_readable_is_an_error_and_nothing_is_lost(tmp_path):
     folder = tmp_path / "checkpoints"
-    save_two(folder, [])
+    save_two(folder)
     truncate(folder / "1")
     truncate(folder / "2")
     with pytest.raises(RunError, match="no checkpoint under"):
-        restore(folder, [])
+        restore(folder)
     assert {p.name for p in (tmp_path / "checkpoints-damaged").iterdir()} == {"1", "2"}
 
 
 def test_another_state_layout_is_named_and_nothing_moves(tmp_path):
     folder = tmp_path / "checkpoints"
-    save_two(folder, [])
+    save_two(folder)
     other = toy_training(optax.sgd(0.1))[1]
-    checkpoints = Checkpoints(folder, print)
+    checkpoints = Checkpoints(folder)
     with pytest.raises(RunError, match="another version of msa_jax"):
         checkpoints.restore(other, best_of(other))
     checkpoints.close()
@@ -134,17 +132,17 @@ def test_another_state_layout_is_named_and_nothing_moves(tmp_path):
 
 def test_saving_the_same_step_again_keeps_the_newer_progress(tmp_path):
     state = trained(1)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", print)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(state, best_of(state), Progress(epoch=0, batch=3))
     checkpoints.save(state, best_of(state), Progress(epoch=1))
     checkpoints.close()
-    assert restore(tmp_path / "checkpoints", [])[2] == Progress(epoch=1)
+    assert restore(tmp_path / "checkpoints")[2] == Progress(epoch=1)
 
 
 def test_a_kill_before_the_second_save_of_a_step_leaves_the_first(tmp_path, monkeypatch):
     """An epoch's end may come at the step of a save inside it; what is there stays until the new stands."""
     state = trained(1)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", print)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
     checkpoints.save(state, best_of(state), Progress(batch=5))
     checkpoints._manager.wait_until_finished()
 
@@ -156,7 +154,7 @@ def test_a_kill_before_the_second_save_of_a_step_leaves_the_first(tmp_path, monk
         with pytest.raises(KeyboardInterrupt):
             checkpoints.save(state, best_of(state), Progress(epoch=1))
     checkpoints.close()
-    assert restore(tmp_path / "checkpoints", [])[2] == Progress(batch=5)
+    assert restore(tmp_path / "checkpoints")[2] == Progress(batch=5)
 
 
 def test_at_every_moment_of_many_saves_a_whole_checkpoint_is_on_disk(tmp_path, monkeypatch):
@@ -170,7 +168,7 @@ def test_at_every_moment_of_many_saves_a_whole_checkpoint_is_on_disk(tmp_path, m
         return remove(path, *rest, **named)
 
     monkeypatch.setattr(shutil, "rmtree", watched)
-    checkpoints = Checkpoints(folder, print)
+    checkpoints = Checkpoints(folder)
     for epoch in range(5):
         checkpoints.save(state, best_of(state), Progress(epoch=epoch))
     checkpoints.close()
@@ -181,15 +179,15 @@ def test_at_every_moment_of_many_saves_a_whole_checkpoint_is_on_disk(tmp_path, m
 
 def test_a_folder_whose_checkpoints_have_the_numbers_of_steps_goes_on(tmp_path):
     folder = tmp_path / "checkpoints"
-    states = save_two(folder, [])
+    states = save_two(folder)
     (folder / "2").rename(folder / "10")
     (folder / "1").rename(folder / "5")
-    assert_same(restore(folder, [])[0], states[1])
-    checkpoints = Checkpoints(folder, print)
+    assert_same(restore(folder)[0], states[1])
+    checkpoints = Checkpoints(folder)
     checkpoints.save(states[0], best_of(states[0]), Progress(epoch=7))
     checkpoints.close()
     assert {p.name for p in folder.iterdir()} == {"10", "11"}
-    assert restore(folder, [])[2].epoch == 7
+    assert restore(folder)[2].epoch == 7
 
 
 def change_meta(folder, change):
@@ -199,34 +197,34 @@ def change_meta(folder, change):
     path.write_text(json.dumps(meta))
 
 
-def test_a_field_that_a_later_version_recorded_is_no_damage(tmp_path):
-    folder, warnings = tmp_path / "checkpoints", []
-    states = save_two(folder, warnings)
+def test_a_field_that_a_later_version_recorded_is_no_damage(tmp_path, caplog):
+    folder = tmp_path / "checkpoints"
+    states = save_two(folder)
     change_meta(folder / "2", lambda progress: progress.update(invented_later=[1]))
-    state, _, progress = restore(folder, warnings)
+    state, _, progress = restore(folder)
     assert_same(state, states[1])
     assert progress.epoch == 2
-    assert warnings == []
+    assert caplog.messages == []
 
 
 def test_what_is_set_aside_twice_is_kept_twice(tmp_path):
     folder = tmp_path / "checkpoints"
     for _ in range(2):
         state = trained(1)
-        checkpoints = Checkpoints(folder, print)
+        checkpoints = Checkpoints(folder)
         for epoch in (1, 2):
             checkpoints.save(state, best_of(state), Progress(epoch=epoch))
         checkpoints.close()
         newest = max(int(p.name) for p in folder.iterdir())
         (folder / str(newest)).rename(folder / "9")
         truncate(folder / "9")
-        restore(folder, [])
+        restore(folder)
     assert {p.name for p in (tmp_path / "checkpoints-damaged").iterdir()} == {"9", "9-1"}
 
 
 def test_the_best_model_is_read_without_the_training_state(tmp_path):
-    states = save_two(tmp_path / "checkpoints", [])
-    best, progress = read_best(tmp_path / "checkpoints", print)
+    states = save_two(tmp_path / "checkpoints")
+    best, progress = read_best(tmp_path / "checkpoints")
     assert_same(best["params"], states[1].params)
     assert progress.epoch == 2
 

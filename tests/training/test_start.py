@@ -15,7 +15,7 @@ from toy_run import metric_rows, start
 from msa_jax.configuration import flatten, load
 from msa_jax.errors import ConfigError, DataError, Interrupted, MsaJaxError, RunError
 from msa_jax.models.objectives import Objective
-from msa_jax.training import checks, loop
+from msa_jax.training import checks, loop, trackers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = f"{ROOT}/configs/synthetic.py:lf_dnn,tiny"
@@ -108,7 +108,7 @@ def test_column_groups_are_checked_before_reading():
 
 def test_a_missing_extra_is_named_before_data_is_read(monkeypatch, tmp_path):
     monkeypatch.setattr(loop, "load_dataset", lambda _: pytest.fail("data was read"))
-    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"msa_jax\[tensorboard\]"):
         loop.train_and_evaluate(load(CONFIG, ["train.tensorboard=true"]), tmp_path / "run")
     assert contents(tmp_path / "run") is None

@@ -46,11 +46,12 @@ OBJECTIVE = Objective(loss, valid=squared_error, memory=memory, remember=remembe
 PRELUDE = Prelude(away, ("Dense_1/*",), learning_rate=0.05, clip_norm=1.0, share=0.5)
 
 
-def start(monkeypatch, workdir, objective, *overrides, frozen=(), clips=CLIPS, stop_at=None):
+def start(monkeypatch, workdir, objective, *overrides, frozen=(), clips=CLIPS, stop_at=None, profile=""):
     """Trains toy clips from the beginning, or from where the folder stands.
 
     Args:
       stop_at: the step at which the run is asked to stop.
+      profile: folder for a trace.
 
     Returns:
       The loop at its end; "first" holds the parameters that it began with.
@@ -74,7 +75,7 @@ def start(monkeypatch, workdir, objective, *overrides, frozen=(), clips=CLIPS, s
     with monkeypatch.context() as patch:
         patch.setattr(loop, "Loop", Kept)
         with contextlib.suppress(Interrupted):
-            loop.train_and_evaluate(config, workdir)
+            loop.train_and_evaluate(config, workdir, profile)
     return made[0]
 
 

@@ -5,7 +5,7 @@ import math
 import fake_study
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msa_jax.studies import statistics
@@ -212,6 +212,7 @@ def test_wilcoxon_on_worked_numbers(differences, p):
     assert wilcoxon(np.array(differences, float)) == pytest.approx(p)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(-3, 3).filter(bool), min_size=2, max_size=8))
 def test_wilcoxon_is_exact_with_ties(differences):
     """Against every choice of signs of the mean ranks."""

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from msa_jax import configuration
+from msa_jax import configuration, messages
 from msa_jax.commands.usage import Parser
 
 
@@ -37,6 +37,7 @@ def main(argv: list[str]) -> int:
     )
     arguments, rest = parser.parse_known_args(argv)
     overrides = configuration.read_overrides(parser, rest)
+    messages.set_up(arguments)
     from msa_jax.studies.run import run_study
 
     failed = run_study(

@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from msa_jax import configuration
+from msa_jax import configuration, messages
 from msa_jax.configuration import Config
 from msa_jax.errors import ConfigError
+from msa_jax.messages import LOGGER
 from msa_jax.studies.folder import StudyFolder
-from msa_jax.studies.grid import Cell, Study, checked
+from msa_jax.studies.grid import Study, checked
 from msa_jax.studies.local import Job, Pool, epochs_done
+from msa_jax.studies.results import read_results
+from msa_jax.studies.statistics import compare
+from msa_jax.studies.tables import write_tables
 
 
 def load_study(path: str) -> Study:
@@ -39,9 +43,8 @@ def run_study(
     overrides: Sequence[str] = (),
     processes: int = 0,
     compile_cache: str = "",
-    quiet: bool = False,
 ) -> dict[str, str]:
-    """Trains the cells that are left.
+    """Trains the cells that are left, and writes the tables of all that are done.
 
     Args:
       path: of the study, ``PATH.py[:ARGUMENT]``.
@@ -49,7 +52,6 @@ def run_study(
       overrides: ``"train.epochs=3"``, for all cells.
       processes: at once; 0 for as many as memory and cores bear.
       compile_cache: the folder of compiled programs, "" for the user's.
-      quiet: say nothing.
 
     Returns:
       The cells that failed: name -> why.
@@ -63,19 +65,29 @@ def run_study(
     cells = checked(study, overrides)
     folder = StudyFolder(workdir, path)
     left = folder.declare(study, cells)
-    jobs = [_job(folder, name, *cells[name]) for name in left]
-    console = Console(quiet=quiet, highlight=False)
-    console.print(f"{study.title}: {len(cells)} cells, {len(cells) - len(left)} of them done.", markup=False)
-    if not jobs:
-        return {}
-    with Watching(
-        console, len(left), {name: config.train.epochs for name, (_, config) in cells.items()}
-    ) as w:
-        ended = Pool(jobs, processes, compile_cache, w.look).run()
+    jobs = [_job(folder, name, cells[name][1]) for name in left]
+    LOGGER.info(f"{study.title}: {len(cells)} cells, {len(cells) - len(left)} of them done.")
+    ended: dict[str, str] = {}
+    if jobs:
+        epochs = {name: config.train.epochs for name, (_, config) in cells.items()}
+        with Watching(len(left), epochs) as watching:
+            ended = Pool(jobs, processes, compile_cache, watching.look).run()
+    write(study, folder)
     return {name: error for name, error in ended.items() if error}
 
 
-def _job(folder: StudyFolder, name: str, _cell: Cell, config: Config) -> Job:
+def write(study: Study, folder: StudyFolder) -> None:
+    """Writes the tables of what is done so far."""
+    results = read_results(study, folder.cells)
+    if not results.rows:
+        LOGGER.warning("no cell is done, so there is no table.")
+        return
+    statistics = compare(study, results)
+    for path in write_tables(study, results, statistics, folder.path):
+        LOGGER.info(f"table: {path}")
+
+
+def _job(folder: StudyFolder, name: str, config: Config) -> Job:
     text = configuration.to_json(config)
     return Job(name, text, folder.cells / name, folder.logs / f"{name}.txt")
 
@@ -84,13 +96,13 @@ class Watching:
     """Shows a study: a bar on a terminal, elsewhere a line for every cell that ends.
 
     Args:
-      console: to print on.
       cells: how many are left.
       epochs: of each cell, at most.
     """
 
-    def __init__(self, console: Console, cells: int, epochs: Mapping[str, int]):
-        self.console, self.total, self.epochs = console, cells, epochs
+    def __init__(self, cells: int, epochs: Mapping[str, int]):
+        console = Console(quiet=messages.quiet(), highlight=False)
+        self.total, self.epochs = cells, epochs
         self.shown: set[str] = set()
         self.began = time.perf_counter()
         self.bar = Progress(
@@ -116,8 +128,11 @@ class Watching:
         """Takes in what is under way and what has ended, name -> "" or why it failed."""
         for name in [name for name in ended if name not in self.shown]:
             self.shown.add(name)
-            what = f"failed: {ended[name]}" if ended[name] else "done"
-            self.console.print(f"{len(ended):3d}/{self.total}  {name}  {what}", markup=False, soft_wrap=True)
+            line = f"{len(ended):3d}/{self.total}  {name}"
+            if ended[name]:
+                LOGGER.warning(f"{line} failed: {ended[name]}")
+            else:
+                LOGGER.info(f"{line}  done")
         under_way = ", ".join(f"{job.name} {epochs_done(job)}/{self.epochs[job.name]}" for job in jobs)
         self.bar.update(
             self.task, completed=len(ended), under_way=under_way[:60], left=self._left(len(ended))

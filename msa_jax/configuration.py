@@ -54,7 +54,20 @@ def parse_command(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[arg
       ConfigError: for an unknown flag, key, or value.
     """
     arguments, rest = parser.parse_known_args(argv)
-    overrides = []
+    return arguments, load(arguments.config, read_overrides(parser, rest))
+
+
+def read_overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[str]:
+    """What ``--config.KEY=VALUE`` or ``--config.KEY VALUE`` says, as ``"KEY=VALUE"``.
+
+    Args:
+      parser: of the command, whose own arguments are suggested for an unknown one.
+      rest: what the parser does not know.
+
+    Raises:
+      ConfigError: for anything else.
+    """
+    found, rest = [], list(rest)
     while rest:
         flag = rest.pop(0)
         if not flag.startswith("--config."):
@@ -64,8 +77,8 @@ def parse_command(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[arg
             if not rest:
                 raise ConfigError(f"{flag} has no value; write {flag}=VALUE.")
             flag = f"{flag}={rest.pop(0)}"
-        overrides.append(flag.removeprefix("--config."))
-    return arguments, load(arguments.config, overrides)
+        found.append(flag.removeprefix("--config."))
+    return found
 
 
 def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
@@ -125,9 +138,9 @@ def _as_kind(key: str, value: Any, old: Any) -> Any:
 _SHIPPED = (pathlib.Path(__file__).parent / "shipped", pathlib.Path(__file__).resolve().parents[1])
 
 
-def shipped() -> list[pathlib.Path]:
-    """The configurations that come with the package."""
-    folder = next(place / "configs" for place in _SHIPPED if (place / "configs").is_dir())
+def shipped(kind: str = "") -> list[pathlib.Path]:
+    """The configurations that come with the package; kind: "studies" for those."""
+    folder = next(place / "configs" / kind for place in _SHIPPED if (place / "configs").is_dir())
     return [path for path in sorted(folder.glob("[a-z]*.py")) if path.name != "common.py"]
 
 
@@ -141,7 +154,8 @@ def _found(file: pathlib.Path) -> pathlib.Path:
     for place in places:
         if place.is_file():
             return place
-    known = [f"configs/{path.name}" for path in shipped()]
+    kind = "studies" if "studies" in file.parts else ""
+    known = [str(pathlib.Path("configs", kind, path.name)) for path in shipped(kind)]
     raise ConfigError(
         f"there is no configuration file {file}, neither here nor among those shipped "
         f"({', '.join(known)}).{nearest(str(file), known)}"
@@ -149,8 +163,23 @@ def _found(file: pathlib.Path) -> pathlib.Path:
 
 
 def _get_config(file: pathlib.Path, argument: str) -> Config:
+    return call(file, "get_config", argument, "a ConfigDict")
+
+
+def call(file: pathlib.Path, name: str, argument: str, gives: str) -> Any:
+    """Calls ``name(argument)`` of a configuration file, or of a study's.
+
+    Args:
+      file: in the current folder, or among those shipped.
+      name: of the function that the file must define.
+      argument: what stands after the colon.
+      gives: what the function returns, for the message.
+
+    Raises:
+      ConfigError: if there is no such file, or it does not work.
+    """
     file = _found(file)
-    for root in (file.resolve().parent.parent, *_SHIPPED):
+    for root in (*file.resolve().parents[1:3], *_SHIPPED):
         # So that a configuration finds configs/common.py, its own or the shipped one, from any folder.
         if str(root) not in sys.path and (root / "configs").is_dir():
             sys.path.append(str(root))
@@ -160,13 +189,13 @@ def _get_config(file: pathlib.Path, argument: str) -> Config:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        return module.get_config(argument)
+        return getattr(module, name)(argument)
     except MsaJaxError:
         raise
     except Exception as error:
         raise ConfigError(
             f"{file} is not a usable configuration: {type(error).__name__}: {error}; "
-            "it must define get_config(argument) returning a ConfigDict."
+            f"it must define {name}(argument) returning {gives}."
         ) from error
 
 

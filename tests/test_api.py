@@ -67,8 +67,9 @@ def test_a_wheel_would_hold_every_package_and_the_configurations():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {path.parent for path in (ROOT / "msa_jax").rglob("*.py")}
     found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
-    assert set(settings["packages"]) == found | {"msa_jax.shipped.configs"}
-    assert settings["package-dir"] == {"msa_jax.shipped.configs": "configs"}
+    shipped = {"msa_jax.shipped.configs": "configs", "msa_jax.shipped.configs.studies": "configs/studies"}
+    assert set(settings["packages"]) == found | set(shipped)
+    assert settings["package-dir"] == shipped
 
 
 def test_shipped_configurations_are_found_from_any_folder(tmp_path):

@@ -92,9 +92,12 @@ def shelf(tmp_path_factory) -> pathlib.Path:
 
 def small(words: list[str]) -> list[str]:
     """The command with small widths and two epochs, on one of the devices that the tests pretend to have."""
-    if not any(word.startswith("--config=") for word in words):
+    chosen = ("--config=", "--study=")
+    if not any(word.startswith(chosen) for word in words):
         return words
-    tiny = [f"{w}{',' if ':' in w else ':'}tiny" if w.startswith("--config=") else w for w in words]
+    tiny = [
+        f"{w}{',' if ':' in w else ':'}tiny" if w.startswith(chosen) and "tiny" not in w else w for w in words
+    ]
     return [*tiny, "--config.train.devices=1"]
 
 

@@ -24,6 +24,7 @@ FLOORS = (
     ("training",),
     ("inference",),
     ("export", "reports", "summary"),
+    ("studies",),
     ("commands",),
     ("main", "__main__", "__init__"),
 )

@@ -7,6 +7,7 @@ from msa_jax.errors import ConfigError, nearest, run_command
 #: What each command does. Its module has the same name, with _ for -.
 COMMANDS = {
     "train": "train and evaluate one model, or go on with a run that was stopped",
+    "study": "train and compare a declared grid of data sets, models, variants and seeds",
     "predict": "score clips with a finished run",
     "evaluate": "all metrics of a finished run on another labelled file",
     "summarize": "parameters, operations and memory of a configuration",

@@ -12,7 +12,7 @@ NEXT = """
 These clips are generated. What to do next:
   your own data   msa-jax check-data FILE.pkl, then docs/guides/own_data.md
   another model   msa-jax train --config=configs/synthetic.py:lf_dnn --workdir=runs/lf_dnn
-  compare         docs/guides/compare_models.md
+  compare         msa-jax study --study=configs/studies/cai_tables3to5.py:synthetic,tiny --workdir=runs/study
   score clips     msa-jax predict --workdir={workdir} --input=FILE.pkl
 msa-jax train alone lists models, data sets and settings."""
 

@@ -16,8 +16,12 @@ from msa_jax.metrics.classification import (
 )
 from msa_jax.metrics.counting import accuracy, confusion, macro_f1, weighted_f1
 from msa_jax.metrics.regression import RegressionSums, confusion_matrices, regression_metrics
+from msa_jax.metrics.resampled import resampled_classification, resampled_regression
 from msa_jax.metrics.sets import (
     CLASS_NAMES,
+    LOWER_IS_BETTER,
+    METRIC_NAMES,
+    NUMBERS,
     REGRESSION_KEYS,
     left_out,
     regression_keys,
@@ -28,6 +32,9 @@ from msa_jax.metrics.sets import (
 __all__ = [
     "CLASSIFICATION_KEYS",
     "CLASS_NAMES",
+    "LOWER_IS_BETTER",
+    "METRIC_NAMES",
+    "NUMBERS",
     "PEER_NAMES",
     "REGRESSION_KEYS",
     "RegressionSums",
@@ -40,6 +47,8 @@ __all__ = [
     "macro_f1",
     "regression_keys",
     "regression_metrics",
+    "resampled_classification",
+    "resampled_regression",
     "score_classes",
     "sentiment_of",
     "weighted_f1",

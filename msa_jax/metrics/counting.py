@@ -20,10 +20,20 @@ def confusion(label: np.ndarray, prediction: np.ndarray, n_classes: int) -> np.n
     return np.bincount(pairs, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
 
 
+def accuracies(counts: np.ndarray) -> np.ndarray:
+    """Shares of the diagonals of confusion matrices [..., C, C] as [...]; NaN where one counts nothing."""
+    return _shares(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
+
+
 def accuracy(counts: np.ndarray) -> float:
     """Share of the diagonal of a confusion matrix; NaN when it counts nothing."""
-    total = counts.sum()
-    return float(np.trace(counts) / total) if total else float("nan")
+    return float(accuracies(counts))
+
+
+def weighted_f1s(counts: np.ndarray) -> np.ndarray:
+    """:func:`weighted_f1` of confusion matrices [..., C, C] as [...]."""
+    support = counts.sum(axis=-1)
+    return _shares((_f1_of_classes(counts) * support).sum(axis=-1), support.sum(axis=-1))
 
 
 def weighted_f1(counts: np.ndarray) -> float:
@@ -37,12 +47,13 @@ def weighted_f1(counts: np.ndarray) -> float:
     Returns:
       The weighted F1 score; NaN when the matrix counts nothing.
     """
-    support = counts.sum(axis=1)
-    if not support.sum():
-        return float("nan")
-    doubled_hits = 2.0 * np.diag(counts)
-    f1 = doubled_hits / np.maximum(support + counts.sum(axis=0), 1)
-    return float(f1 @ support / support.sum())
+    return float(weighted_f1s(counts))
+
+
+def macro_f1s(counts: np.ndarray) -> np.ndarray:
+    """:func:`macro_f1` of confusion matrices [..., C, C] as [...]."""
+    occurs = counts.sum(axis=-1) + counts.sum(axis=-2) > 0
+    return _shares((_f1_of_classes(counts) * occurs).sum(axis=-1), occurs.sum(axis=-1))
 
 
 def macro_f1(counts: np.ndarray) -> float:
@@ -54,11 +65,18 @@ def macro_f1(counts: np.ndarray) -> float:
     Returns:
       The macro F1 score; NaN when the matrix counts nothing.
     """
-    total = counts.sum(axis=1) + counts.sum(axis=0)
-    occurs = total > 0
-    if not occurs.any():
-        return float("nan")
-    return float((2.0 * np.diag(counts)[occurs] / total[occurs]).mean())
+    return float(macro_f1s(counts))
+
+
+def _f1_of_classes(counts: np.ndarray) -> np.ndarray:
+    """F1 [..., C] of every class; 0 for one that does not occur."""
+    total = counts.sum(axis=-1) + counts.sum(axis=-2)
+    return 2.0 * np.diagonal(counts, axis1=-2, axis2=-1) / np.maximum(total, 1)
+
+
+def _shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    """Parts [...] of wholes [...], NaN where a whole is 0."""
+    return np.divide(parts, wholes, out=np.full(np.shape(wholes), np.nan), where=np.asarray(wholes) > 0)
 
 
 def check_finite(what: str, values: np.ndarray) -> None:

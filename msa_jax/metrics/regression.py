@@ -7,18 +7,18 @@ import numpy as np
 
 from msa_jax.data.spec import METRIC_SETS
 from msa_jax.errors import DataError
-from msa_jax.metrics.counting import accuracy, check_finite, confusion, weighted_f1
+from msa_jax.metrics.counting import accuracies, check_finite, confusion, weighted_f1s
 from msa_jax.metrics.sets import MOST_STEPS, class_counts, has_sign, regression_keys
 
 #: The metrics that only count: how to divide, and which confusion matrix of RegressionSums.
-_COUNTED = {
-    "acc2": (accuracy, "2"),
-    "f1": (weighted_f1, "2"),
-    "acc2_has0": (accuracy, "2"),
-    "f1_has0": (weighted_f1, "2"),
-    "acc2_non0": (accuracy, "non0"),
-    "f1_non0": (weighted_f1, "non0"),
-    **{f"acc{n}": (accuracy, str(n)) for n in range(3, MOST_STEPS + 1)},
+COUNTED = {
+    "acc2": (accuracies, "2"),
+    "f1": (weighted_f1s, "2"),
+    "acc2_has0": (accuracies, "2"),
+    "f1_has0": (weighted_f1s, "2"),
+    "acc2_non0": (accuracies, "non0"),
+    "f1_non0": (weighted_f1s, "non0"),
+    **{f"acc{n}": (accuracies, str(n)) for n in range(3, MOST_STEPS + 1)},
 }
 
 
@@ -68,7 +68,7 @@ class RegressionSums:
         Raises:
           DataError: if the set is unknown, the lengths differ, N is 0 or a value is not finite.
         """
-        prediction, label = _checked(metric_set, prediction, label)
+        prediction, label = checked(metric_set, prediction, label)
         counts = {str(n): c for n, c in class_counts(metric_set, prediction, label, label_range).items()}
         if metric_set == "mosi" and has_sign(label_range):
             kept = label != 0
@@ -123,9 +123,9 @@ class RegressionSums:
         values |= {"r2": self._determination(), "ccc": self._concordance()}
         keys = regression_keys(self.metric_set, self.label_range)
         for key in keys:
-            if key in _COUNTED:
-                divide, name = _COUNTED[key]
-                values[key] = divide(self.counts[name])
+            if key in COUNTED:
+                divide, name = COUNTED[key]
+                values[key] = float(divide(self.counts[name]))
         return {key: values[key] for key in keys}
 
     def _determination(self) -> float:
@@ -210,11 +210,11 @@ def confusion_matrices(
     Raises:
       DataError: as :func:`regression_metrics`.
     """
-    return class_counts(metric_set, *_checked(metric_set, prediction, label), label_range)
+    return class_counts(metric_set, *checked(metric_set, prediction, label), label_range)
 
 
-def _checked(metric_set: str, prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float32 [N], after refusing what has no metrics."""
+def checked(metric_set: str, prediction: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions and labels as float32 [N], after refusing what has no metrics."""
     if metric_set not in METRIC_SETS:
         raise DataError(f"unknown metric set {metric_set!r}; the known ones are {', '.join(METRIC_SETS)}.")
     prediction, label = np.asarray(prediction, np.float32), np.asarray(label, np.float32)

@@ -15,6 +15,30 @@ REGRESSION_KEYS = {
     "sims": ("acc2", "f1", "acc3", "acc5", "mae", "corr"),
     "plain": ("mae", "corr", "r2", "ccc"),
 }
+#: The scores of which less is better, among the metrics and what else a run measures.
+LOWER_IS_BETTER = ("loss", "mae")
+#: How a metric is written in a table.
+METRIC_NAMES = {
+    "acc2": "Acc-2",
+    "f1": "F1",
+    "acc2_has0": "Acc-2 Has0",
+    "f1_has0": "F1 Has0",
+    "acc2_non0": "Acc-2 Non0",
+    "f1_non0": "F1 Non0",
+    **{f"acc{n}": f"Acc-{n}" for n in range(3, 10)},
+    "mae": "MAE",
+    "corr": "Corr",
+    "r2": "R2",
+    "ccc": "CCC",
+    "accuracy": "Accuracy",
+    "f1_weighted": "F1 (weighted)",
+    "f1_macro": "F1 (macro)",
+    "f1_3": "F1 (three classes)",
+    "acc2_non0_compat": "Acc-2 Non0 as in MMSA 1.0",
+    "f1_non0_compat": "F1 Non0 as in MMSA 1.0",
+}
+#: The metrics that are no shares.
+NUMBERS = ("mae", "corr", "r2", "ccc")
 #: As many whole numbers a label range may have for an accuracy of rounded scores.
 MOST_STEPS = 9
 
@@ -98,19 +122,24 @@ def sentiment_of(scores: np.ndarray, metric_set: str, edges: tuple[float, float]
     return above.astype(np.int64) + (scores > high)
 
 
-def class_counts(
+def class_pairs(
     metric_set: str, prediction: np.ndarray, label: np.ndarray, label_range: tuple[float, float] | None
-) -> dict[int, np.ndarray]:
-    """Confusion matrices of float32 [N] scores for every class count of the set."""
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """True and predicted classes int [N] of float32 [N] scores, for every class count of the set."""
     lowest = None if has_sign(label_range) or label_range is None else round(label_range[0])
 
     def classes(score: np.ndarray, n: int) -> np.ndarray:
         return _classes(metric_set, score, n) if lowest is None else _rounded(score, lowest, n)
 
-    return {
-        n: confusion(classes(label, n), classes(prediction, n), n)
-        for n in score_classes(metric_set, label_range)
-    }
+    return {n: (classes(label, n), classes(prediction, n)) for n in score_classes(metric_set, label_range)}
+
+
+def class_counts(
+    metric_set: str, prediction: np.ndarray, label: np.ndarray, label_range: tuple[float, float] | None
+) -> dict[int, np.ndarray]:
+    """Confusion matrices of float32 [N] scores for every class count of the set."""
+    pairs = class_pairs(metric_set, prediction, label, label_range)
+    return {n: confusion(*pair, n) for n, pair in pairs.items()}
 
 
 def _classes(metric_set: str, score: np.ndarray, n_classes: int) -> np.ndarray:

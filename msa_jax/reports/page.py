@@ -14,31 +14,10 @@ from markupsafe import Markup
 from msa_jax import metrics
 from msa_jax.data.spec import THREE_CLASSES, UNIMODAL_TASKS, DatasetSpec, format_columns
 from msa_jax.files import write_whole
+from msa_jax.metrics import METRIC_NAMES, NUMBERS
 from msa_jax.reports import figures, targets
 from msa_jax.reports.run import Run, read_run
 
-#: How a metric is written in a table.
-METRIC_NAMES = {
-    "acc2": "Acc-2",
-    "f1": "F1",
-    "acc2_has0": "Acc-2 Has0",
-    "f1_has0": "F1 Has0",
-    "acc2_non0": "Acc-2 Non0",
-    "f1_non0": "F1 Non0",
-    **{f"acc{n}": f"Acc-{n}" for n in range(3, 10)},
-    "mae": "MAE",
-    "corr": "Corr",
-    "r2": "R2",
-    "ccc": "CCC",
-    "accuracy": "Accuracy",
-    "f1_weighted": "F1 (weighted)",
-    "f1_macro": "F1 (macro)",
-    "f1_3": "F1 (three classes)",
-    "acc2_non0_compat": "Acc-2 Non0 as in MMSA 1.0",
-    "f1_non0_compat": "F1 Non0 as in MMSA 1.0",
-}
-#: Figures that are no shares.
-_NUMBERS = ("mae", "corr", "r2", "ccc")
 #: The model's predictions, in the order of a table; others follow under their own names.
 _HEAD_NAMES = {
     "M": "final prediction",
@@ -114,7 +93,7 @@ def format_value(metric: str, value: Any) -> str:
     """A metric for a table: shares as percent, MAE, Corr and their like with three decimals, "–" for none."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return "\N{EN DASH}"
-    return f"{value:.3f}" if metric in _NUMBERS else f"{100 * value:.2f} %"
+    return f"{value:.3f}" if metric in NUMBERS else f"{100 * value:.2f} %"
 
 
 def _ordered(names: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import pathlib
 import zipfile
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,10 @@ class Run:
       class_names: of the classes that a run on classes predicts, by number.
       history: one row per epoch (metrics.jsonl).
       result: test and validation metrics, best epoch and so on (result.json).
+      ids: names [N] of the test split's clips.
       label: float [N] of the test split.
       predictions: by column name without "prediction_" ("M" is the final one), float [N], test split.
+      logits: float [N, C] of the final prediction, test split; None where the run predicts scores.
       fusion: float32 [N, F], the test split's fused features, in the same order.
 
     Where the run classifies, label and predictions are class numbers.
@@ -37,8 +39,10 @@ class Run:
     class_names: tuple[str, ...]
     history: list[dict[str, Any]]
     result: Mapping[str, Any]
+    ids: tuple[str, ...]
     label: np.ndarray
     predictions: Mapping[str, np.ndarray]
+    logits: np.ndarray | None
     fusion: np.ndarray
 
     @property
@@ -63,11 +67,11 @@ def read_run(workdir: pathlib.Path) -> Run:
     for key, kind in kinds.items():
         if not isinstance(result.get(key), kind):
             raise RunError(f"{folder / 'result.json'} has no {key!r}; train the run again.")
-    label, predictions = _parse(folder / "predictions.csv", _test_predictions)
+    clips = _parse(folder / "predictions.csv", _test_clips)
     fusion = _parse(folder / "features.npz", _fusion)
-    if len(fusion) != len(label):
+    if len(fusion) != len(clips.ids):
         raise RunError(
-            f"{folder} is mixed up: predictions.csv has {len(label)} test clips and features.npz "
+            f"{folder} is mixed up: predictions.csv has {len(clips.ids)} test clips and features.npz "
             f"{len(fusion)}; train the run again."
         )
     return Run(
@@ -76,8 +80,10 @@ def read_run(workdir: pathlib.Path) -> Run:
         class_names=_class_names(folder),
         history=_parse(folder / "metrics.jsonl", _history),
         result=result,
-        label=label,
-        predictions=predictions,
+        ids=clips.ids,
+        label=clips.label,
+        predictions=clips.predictions,
+        logits=clips.logits,
         fusion=fusion,
     )
 
@@ -122,20 +128,44 @@ def _history(content: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-def _test_predictions(content: bytes) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    reader = csv.DictReader(io.StringIO(content.decode(), newline=""))
+class _Clips(NamedTuple):
+    """What ``predictions.csv`` says of a split; see :class:`Run`."""
+
+    ids: tuple[str, ...]
+    label: np.ndarray
+    predictions: dict[str, np.ndarray]
+    logits: np.ndarray | None
+
+
+def _test_clips(content: bytes) -> _Clips:
+    rows = csv.reader(io.StringIO(content.decode(), newline=""))
+    header = next(rows, [])
     expected = ["split", "id", "label", "prediction"]
-    if (reader.fieldnames or [])[:4] != expected:
+    if header[:4] != expected:
         raise ValueError(f"its columns do not start with {', '.join(expected)}")
-    names = [name for name in reader.fieldnames or [] if name.startswith("prediction")]
-    rows = [row for row in reader if row["split"] == SPLITS[-1]]
-    if not rows:
+    of_test = [row for row in rows if row and row[0] == SPLITS[-1]]
+    if not of_test:
         raise ValueError("it has no clip of the test split")
-    label = np.array([float(row["label"]) for row in rows])
-    columns = {name: np.array([float(row[name]) for row in rows]) for name in names}
-    if not all(np.isfinite(column).all() for column in (label, *columns.values())):
+    columns = dict(zip(header, zip(*of_test, strict=True), strict=True))
+    numbers = {
+        name: np.array([float(text) for text in column])
+        for name, column in columns.items()
+        if name.startswith(("label", "prediction", "logit_"))
+    }
+    if not all(np.isfinite(column).all() for column in numbers.values()):
         raise ValueError("it holds scores that are no numbers")
-    return label, {"M" if n == "prediction" else n.removeprefix("prediction_"): c for n, c in columns.items()}
+    heads = {
+        "M" if name == "prediction" else name.removeprefix("prediction_"): column
+        for name, column in numbers.items()
+        if name.startswith("prediction")
+    }
+    logits = [column for name, column in numbers.items() if name.startswith("logit_")]
+    return _Clips(
+        ids=columns["id"],
+        label=numbers["label"],
+        predictions=heads,
+        logits=np.stack(logits, axis=1) if logits else None,
+    )
 
 
 def _fusion(content: bytes) -> np.ndarray:

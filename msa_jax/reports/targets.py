@@ -81,10 +81,19 @@ def target_for(spec: DatasetSpec, model: Mapping[str, Any]) -> dict[str, float]:
         or spec.metrics != ("sims" if known == "sims" else "mosi")
     ):
         return {}
-    row = _ROWS[known].get(model.get("name", ""), ())
-    values = zip(_COLUMNS[known], row, strict=False)
+    return _as_fractions(known, _ROWS[known].get(model.get("name", ""), ()))
+
+
+def by_model() -> dict[tuple[str, str], dict[str, float]]:
+    """All of the three tables: ("mosi", "tfn") -> metric -> value, as in :func:`target_for`."""
+    return {
+        (data, model): _as_fractions(data, row) for data, rows in _ROWS.items() for model, row in rows.items()
+    }
+
+
+def _as_fractions(data: str, row: tuple[float | None, ...]) -> dict[str, float]:
     return {
         key: value if key in ("mae", "corr") else round(value / 100, 6)
-        for key, value in values
+        for key, value in zip(_COLUMNS[data], row, strict=False)
         if value is not None
     }

@@ -34,9 +34,6 @@ from msa_jax.training.state import TrainState, count_parameters
 from msa_jax.training.stopping import StopRequest
 from msa_jax.training.trackers import Trackers, chosen
 
-#: Validation scores of which less is better; of all others more is.
-LOWER_IS_BETTER = ("loss", "mae")
-
 
 def train_and_evaluate(config: Config, workdir: str | pathlib.Path, profile: str = "") -> dict[str, Any]:
     """Trains, or goes on with, the run in ``workdir`` and evaluates its best epoch.
@@ -279,7 +276,7 @@ class Loop:
 
     def _keep_if_best(self, score: float) -> bool:
         progress, config = self.progress, self.config.train
-        sign = 1 if config.monitor in LOWER_IS_BETTER else -1
+        sign = 1 if config.monitor in metrics.LOWER_IS_BETTER else -1
         gain = math.inf if progress.best_score is None else sign * (progress.best_score - score)
         # The first epoch always counts, so that there is a model to evaluate.
         if progress.best_epoch and not gain > config.min_delta:

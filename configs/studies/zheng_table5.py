@@ -1,0 +1,33 @@
+"""Zheng et al. 2024, Table 5: fine-grained extraction on CH-SIMS, scores.
+
+msa-jax study --study=configs/studies/zheng_table5.py:synthetic,tiny --workdir=runs/zheng5
+"""
+
+from msa_jax.studies import printed
+from msa_jax.studies.grid import Study, grid, models, read_argument, seeds, words
+
+MODELS = (
+    "lf_dnn",
+    "tfn",
+    "lmf",
+    "mfn",
+    "graph_mfn",
+    "mult",
+    "self_mm",
+    "tetfn",
+    "almt",
+    "tmt",
+)
+VARIANTS = {"base": "", "-fg": "fg=both"}
+
+
+def get_study(argument: str = "") -> Study:
+    """Returns the study; ``argument`` may name other data sets, and tiny."""
+    asked = read_argument(argument, data=("sims",))
+    return Study(
+        title=f"{printed.ZHENG}, Table 5: fine-grained extraction on CH-SIMS, scores",
+        cells=grid(asked.data, models(*MODELS), words(VARIANTS), seeds(5), tiny=asked.tiny),
+        base={"variant": "base"},
+        targets=printed.figures("zheng_table5"),
+        source=printed.ZHENG,
+    )

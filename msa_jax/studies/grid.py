@@ -1,0 +1,262 @@
+"""A study as a grid: axes whose choices multiply into cells, each of which is one run.
+
+A study file, ``configs/studies/NAME.py``, is plain Python with ``get_study(argument) -> Study``:
+
+    def get_study(argument):
+        asked = read_argument(argument, data=("mosi", "sims"))
+        return Study(
+            "What fine-grained extraction is worth",
+            grid(asked.data, models("tfn", "mult"), words({"base": "", "-fg": "fg=both"}), seeds(5)),
+            base={"variant": "base"},
+        )
+
+Grids are lists of cells, so that ``grid(...) + grid(...)`` puts two of them into one table.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from msa_jax.configuration import Config, load
+from msa_jax.errors import ConfigError, MsaJaxError
+
+#: The customary seeds begin here: 1111 to 1115.
+FIRST_SEED = 1111
+#: The axis whose choices are averaged over; all others make the rows of a table.
+SEED = "seed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One choice on an axis.
+
+    Attributes:
+      axis: its name: data, model, variant, seed, or a setting's.
+      name: as tables show it.
+      config: the configuration file, from the axis of data sets.
+      words: what it adds after the configuration's colon, such as "tfn" or "fg=both".
+      settings: the settings that it changes, such as {"train.seed": 1112}.
+    """
+
+    axis: str
+    name: str
+    config: str = ""
+    words: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+#: The choices of one axis.
+Axis = Sequence[Choice]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+      labels: the chosen name on every axis, in the order of the grid.
+      config: ``PATH.py:ARGUMENT``.
+      settings: setting -> value.
+    """
+
+    labels: Mapping[str, str]
+    config: str
+    settings: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of its folder: the labels in letters that every file system takes."""
+        return "-".join(_plain(label) for label in self.labels.values())
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The labels of all axes but the seed: cells that share them make one row of a table."""
+        return tuple(label for axis, label in self.labels.items() if axis != SEED)
+
+    def overrides(self) -> list[str]:
+        """The settings as the command line has them, ``"train.seed=1112"``."""
+        return [f"{key}={_as_text(value)}" for key, value in self.settings.items()]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A declared grid and how its table is read.
+
+    Attributes:
+      title: a line.
+      cells: see :func:`grid`.
+      base: the choices that others are compared with, such as {"model": "tfn"}; every row is compared with
+        the one that differs from it in these alone. Empty for no comparison.
+      targets: printed figures: the row -> metric -> value, fractions as in ``result.json``.
+      source: of the targets, for the table's heading.
+      note: a sentence or two below the table.
+    """
+
+    title: str
+    cells: Sequence[Cell]
+    base: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    targets: Mapping[tuple[str, ...], Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    source: str = ""
+    note: str = ""
+
+    def axes(self) -> tuple[str, ...]:
+        """The names of the axes, the seed's left out."""
+        return tuple(axis for axis in self.cells[0].labels if axis != SEED)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Every row once, in the order of the cells."""
+        return list(dict.fromkeys(cell.row for cell in self.cells))
+
+    def base_of(self, row: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The row that ``row`` is compared with; None for a base itself, or where there is none."""
+        base = tuple(self.base.get(axis, label) for axis, label in zip(self.axes(), row, strict=True))
+        return base if self.base and base != row and base in self.rows() else None
+
+
+class Argument(NamedTuple):
+    """What stands after a study's colon.
+
+    Attributes:
+      data: the axis of data sets.
+      tiny: small widths, two epochs and two seeds, for a try.
+      words: everything else, for the study to read.
+    """
+
+    data: Axis
+    tiny: bool
+    words: tuple[str, ...]
+
+
+def read_argument(argument: str, data: Sequence[str], words: Sequence[str] = ()) -> Argument:
+    """Reads ``"synthetic,tiny"``.
+
+    Args:
+      argument: data sets (names of configurations) in place of the study's own, and tiny.
+      data: the study's own data sets.
+      words: further words that the study knows.
+
+    Raises:
+      ConfigError: for a word that is neither.
+    """
+    from msa_jax import configuration
+
+    known = [path.stem for path in configuration.shipped()]
+    asked = [word for word in argument.split(",") if word]
+    for word in asked:
+        if word not in (*known, *words, "tiny") and not word.endswith(".py"):
+            others = ", ".join([*known, *words, "tiny"])
+            raise ConfigError(
+                f"{word!r} after the study's colon is unknown; it takes {others} or a configuration file."
+            )
+    chosen = [word for word in asked if word in known or word.endswith(".py")]
+    return Argument(
+        data_sets(*(chosen or data)), "tiny" in asked, tuple(word for word in asked if word in words)
+    )
+
+
+def data_sets(*names: str) -> Axis:
+    """An axis of data sets: "mosi", or a configuration file of your own."""
+    files = {name: name if name.endswith(".py") else f"configs/{name}.py" for name in names}
+    return [Choice("data", _stem(name), config=file) for name, file in files.items()]
+
+
+def models(*names: str) -> Axis:
+    """An axis of models, by our names."""
+    return [Choice("model", name, words=(name,)) for name in names]
+
+
+def words(by_name: Mapping[str, str], axis: str = "variant") -> Axis:
+    """An axis of what stands after the configuration's colon, such as {"base": "", "-fg": "fg=both"}."""
+    return [Choice(axis, name, words=tuple(filter(None, text.split(",")))) for name, text in by_name.items()]
+
+
+def variants(by_name: Mapping[str, Mapping[str, Any]], axis: str = "variant") -> Axis:
+    """An axis of settings, such as {"complete": {}, "without convolutions": {"model.use_conv": False}}."""
+    return [Choice(axis, name, settings=dict(settings)) for name, settings in by_name.items()]
+
+
+def values(key: str, *of: Any) -> Axis:
+    """An axis of one setting's values, such as ``values("train.batch_size", 16, 32, 64)``."""
+    return [Choice(key, _as_text(value), settings={key: value}) for value in of]
+
+
+def seeds(count: int, first: int = FIRST_SEED) -> Axis:
+    """An axis of seeds, 1111 and those that follow."""
+    return [Choice(SEED, str(seed), settings={"train.seed": seed}) for seed in range(first, first + count)]
+
+
+def grid(*axes: Axis, tiny: bool = False, settings: Mapping[str, Any] | None = None) -> list[Cell]:
+    """All combinations of the axes' choices, the first axis slowest.
+
+    Args:
+      axes: one of them of data sets.
+      tiny: small widths and two epochs, and no more than two seeds.
+      settings: of every cell, where its choices do not say otherwise.
+
+    Raises:
+      ConfigError: if no axis names data sets, or two axes have one name.
+    """
+    names = [axis[0].axis for axis in axes if axis]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"a grid has two axes of one name ({', '.join(names)}); give one another name.")
+    if tiny:
+        axes = tuple(axis[:2] if axis and axis[0].axis == SEED else axis for axis in axes)
+    cells = []
+    for chosen in itertools.product(*axes):
+        files = [choice.config for choice in chosen if choice.config]
+        if len(files) != 1:
+            raise ConfigError(f"a grid needs one axis of data sets; this one has {len(files)}.")
+        argument = [word for choice in chosen for word in choice.words] + ["tiny"] * tiny
+        merged = dict(settings or {})
+        for choice in chosen:
+            merged |= choice.settings
+        labels = {choice.axis: choice.name for choice in chosen}
+        cells.append(Cell(labels, f"{files[0]}:{','.join(argument)}".rstrip(":"), merged))
+    return cells
+
+
+def checked(study: Study, overrides: Sequence[str] = ()) -> dict[str, tuple[Cell, Config]]:
+    """Every cell's configuration, by the name of its folder.
+
+    Args:
+      study: as declared.
+      overrides: ``"train.epochs=3"``, for all cells.
+
+    Raises:
+      ConfigError: for a study without cells, two cells of one name, a setting that is unknown or holds a
+        value of another type, or a base that is no row.
+    """
+    if not study.cells:
+        raise ConfigError(f"the study {study.title!r} has no cells; one of its axes is empty.")
+    made: dict[str, tuple[Cell, Config]] = {}
+    axes = study.axes()
+    for cell in study.cells:
+        if tuple(axis for axis in cell.labels if axis != SEED) != axes:
+            raise ConfigError(
+                f"the cells of a study must have the same axes; {cell.name} has others than {axes}."
+            )
+        if cell.name in made:
+            raise ConfigError(
+                f"the study has two cells of the name {cell.name}; rename a choice of one axis."
+            )
+        try:
+            made[cell.name] = cell, load(cell.config, [*cell.overrides(), *overrides])
+        except MsaJaxError as error:
+            raise ConfigError(f"cell {cell.name}: {error}") from error
+    if study.base and not any(study.base_of(row) for row in study.rows()):
+        raise ConfigError(f"no row of the study differs from the base {dict(study.base)} by that alone.")
+    return made
+
+
+def _plain(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.+]+", "_", label).strip("_.") or "_"
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].removesuffix(".py")
+
+
+def _as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,170 @@
+"""The pool of processes: with workers that only pretend to train, and once with real ones."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from msa_jax.errors import Interrupted
+from msa_jax.studies import local
+from msa_jax.studies.local import Job, Pool, available_cores, free_memory
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+#: Trains nothing: a cell's name says what becomes of it.
+PRETENDING = """
+import json, os, pathlib, signal, sys, time
+print(json.dumps({"backend": "BACKEND"}), flush=True)
+memory = bytearray(MEMORY)
+for line in sys.stdin:
+    job = json.loads(line)
+    folder = pathlib.Path(job["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    if "dies" in job["name"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    (folder / "metrics.jsonl").write_text("{}\\n")
+    (folder / "process").write_text(str(os.getpid()))
+    time.sleep(60 if "slow" in job["name"] else 0.3)
+    error = "no good." if "fails" in job["name"] else ""
+    print(json.dumps({"name": job["name"], "error": error}), flush=True)
+"""
+
+
+@pytest.fixture
+def pretend(monkeypatch, tmp_path):
+    def set_up(backend="cpu", memory=0):
+        script = tmp_path / "worker.py"
+        script.write_text(PRETENDING.replace("BACKEND", backend).replace("MEMORY", str(memory)))
+        monkeypatch.setattr(local, "WORKER", (str(script),))
+
+    set_up()
+    return set_up
+
+
+def jobs(folder, *names):
+    return [Job(name, "{}", folder / "cells" / name, folder / f"{name}.txt") for name in names]
+
+
+def pool(folder, *names, processes=0, watch=lambda _jobs, _ended: None):
+    return Pool(jobs(folder, *names), processes, "off", watch)
+
+
+def processes_of(folder, names):
+    return {(folder / "cells" / name / "process").read_text() for name in names}
+
+
+def test_every_cell_ends_and_faults_stop_nothing(pretend, tmp_path):
+    names = ("a", "b fails", "c dies", "d", "e dies", "f")
+    ended = pool(tmp_path, *names, processes=2).run()
+    assert set(ended) == set(names)
+    assert {name: error for name, error in ended.items() if name in "adf"} == {"a": "", "d": "", "f": ""}
+    assert ended["b fails"] == "no good."
+    assert "signal 9" in ended["c dies"]
+    assert "signal 9" in ended["e dies"]
+
+
+def test_processes_are_used_again_and_no_more_than_asked_for(pretend, tmp_path):
+    names = [f"cell{i}" for i in range(6)]
+    pool(tmp_path, *names, processes=2).run()
+    assert len(processes_of(tmp_path, names)) <= 2
+
+
+def test_an_accelerator_has_one_process(pretend, tmp_path):
+    pretend(backend="gpu")
+    names = [f"cell{i}" for i in range(4)]
+    pool(tmp_path, *names).run()
+    assert len(processes_of(tmp_path, names)) == 1
+
+
+@pytest.mark.skipif(len(available_cores()) < 2, reason="needs more than one core")
+@pytest.mark.parametrize(("free", "processes"), [(2**40, 2), (2**20, 1)])
+def test_memory_says_how_many_fit(pretend, tmp_path, monkeypatch, free, processes):
+    monkeypatch.setattr(local, "free_memory", lambda: free)
+    monkeypatch.setattr(local, "available_cores", lambda: available_cores()[:2])
+    names = [f"cell{i}" for i in range(10)]
+    pool(tmp_path, *names).run()
+    assert len(processes_of(tmp_path, names)) == processes
+
+
+def test_a_signal_ends_all_processes(pretend, tmp_path):
+    begun = pool(tmp_path, "slow1", "slow2", "slow3", processes=2)
+    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="the same command goes on") as raised:
+        begun.run()
+    assert raised.value.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert all(worker.process.poll() is not None for worker in begun.workers)
+
+
+def test_what_is_under_way_is_shown(pretend, tmp_path):
+    seen = []
+    pool(
+        tmp_path,
+        "a",
+        "b",
+        processes=1,
+        watch=lambda now, ended: seen.append(([j.name for j in now], dict(ended))),
+    ).run()
+    assert (["b"], {"a": ""}) in seen
+    assert seen[-1] == ([], {"a": "", "b": ""})
+
+
+def test_the_machine_is_measured():
+    assert available_cores()
+    if pathlib.Path("/proc/meminfo").exists():
+        assert 2**20 < free_memory() < 2**50
+
+
+STUDY = """
+from msa_jax.studies.grid import Study, data_sets, grid, models, seeds
+
+def get_study(argument):
+    cells = grid(data_sets("synthetic"), models("lf_dnn"), seeds(3), tiny=True, settings={"train.devices": 1})
+    return Study("Three seeds", cells)
+"""
+
+
+def command(folder, *more):
+    words = [
+        sys.executable,
+        "-m",
+        "msa_jax",
+        "study",
+        f"--study={folder}/mine.py",
+        f"--workdir={folder}/study",
+        *more,
+    ]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_where_it_was(tmp_path):
+    (tmp_path / "mine.py").write_text(STUDY)
+    first = command(tmp_path, "--processes=1")
+    done = tmp_path / "study" / "cells" / "synthetic-lf_dnn-1111" / "result.json"
+    for _ in range(600):
+        if done.exists():
+            break
+        time.sleep(0.2)
+    first.kill()
+    first.wait()
+    written = done.stat().st_mtime_ns
+    time.sleep(2)  # the worker sees that its study is gone, and saves
+    second = command(tmp_path)
+    said, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, said
+    results = sorted((tmp_path / "study" / "cells").glob("*/result.json"))
+    assert [path.parent.name for path in results] == [
+        f"synthetic-lf_dnn-{seed}" for seed in (1111, 1112, 1113)
+    ]
+    assert done.stat().st_mtime_ns == written
+    assert len({json.loads(path.read_text())["test"]["mae"] for path in results}) == 3
+    assert "3 cells, 1 of them done" in said

@@ -23,7 +23,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: E402, F401  (hooks)
-from tiers import pytest_collection_modifyitems  # noqa: E402, F401  (a hook)
+from tiers import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: E402, F401  (hooks)
 
 from msa_jax.nn import prefix_attention  # noqa: E402
 

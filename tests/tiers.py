@@ -7,13 +7,14 @@ the list follows what was measured, it is made of a run of everything:
     python tests/tiers.py durations.txt
 
 A parametrised test goes by the sum of its cases, for it is a case per model that makes the suite long.
-``pytest_collection_modifyitems`` is a hook for tests/conftest.py.
+What begins with ``pytest_`` is a hook for tests/conftest.py.
 """
 
 import collections
 import pathlib
 import re
 import sys
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.partition("[")[0] in slow:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Lets a process that has nothing left take tests of another: the longest come last."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
 
 
 def over_limit(durations: str, factor: float) -> list[str]:

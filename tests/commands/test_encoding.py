@@ -67,7 +67,7 @@ def test_predict(monkeypatch, home):
     assert CLIP in out.decode(), "the answer is a file of its own and always UTF-8"
     code, out, err = run(monkeypatch, *words, f"--out={home / '分数.csv'}")
     assert code == 0, err
-    assert ESCAPED in out
+    assert ESCAPED in err
 
 
 def test_export(monkeypatch, home):

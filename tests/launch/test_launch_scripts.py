@@ -42,7 +42,7 @@ def starts(monkeypatch, words):
     place = words.index("msa_jax.main")
     assert words[place - 1] == "-m"
     main.main(words[place + 1 :])
-    [(config, workdir)] = begun
+    [(config, workdir, *_)] = begun
     return config, workdir, bool(joined)
 
 

@@ -156,9 +156,9 @@ def test_a_signal_in_training_saves_and_leaves_with_its_code(monkeypatch, tmp_pa
     monkeypatch.setattr(loop.Loop, "_asked_to_stop", ask)
     caught = []
 
-    def remember(config, workdir, real=loop.train_and_evaluate):
+    def remember(config, workdir, *more, real=loop.train_and_evaluate):
         try:
-            return real(config, workdir)
+            return real(config, workdir, *more)
         except MsaJaxError as error:
             caught.append(error)
             raise

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from msa_jax import models
 from msa_jax.export import checking, onnx, program, safetensors, stablehlo
+from msa_jax.models import tetfn
 
 #: One model per way of reading (means, sequences, in step, tokens); another padding is compiled again.
 ALONE = ("lf_dnn", "mfn", "mult", "self_mm")
@@ -31,7 +32,9 @@ def runs(tmp_path_factory):
             made[name] = program.load_runs([base / name])[0]
         return made[name]
 
-    return run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tetfn, "LAYERS", 1)  # its depth is no setting
+        yield run
 
 
 def first_of(clips: Any) -> Any:

@@ -148,7 +148,7 @@ def test_the_command_makes_a_finished_run(tmp_path, capsys):
         f"--workdir={tmp_path / 'run'}",
     ]
     import_mmsa.main(command)
-    assert "lf_dnn on mosi, imported" in capsys.readouterr().out
+    assert "lf_dnn on mosi" in capsys.readouterr().out
     assert (tmp_path / "run" / "report.html").exists()
     with (tmp_path / "run" / "predictions.csv").open() as file:
         ours = [float(row["prediction"]) for row in csv.DictReader(file) if row["split"] == "test"]

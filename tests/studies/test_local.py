@@ -126,8 +126,8 @@ STUDY = """
 from msa_jax.studies.grid import Study, data_sets, grid, models, seeds
 
 def get_study(argument):
-    cells = grid(data_sets("synthetic"), models("lf_dnn"), seeds(3), tiny=True, settings={"train.devices": 1})
-    return Study("Three seeds", cells)
+    cells = grid(data_sets("synthetic"), models("lf_dnn"), seeds(2), tiny=True, settings={"train.devices": 1})
+    return Study("Two seeds", cells)
 """
 
 
@@ -155,16 +155,14 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path):
             break
         time.sleep(0.2)
     first.kill()
-    first.wait()
+    first.communicate()
     written = done.stat().st_mtime_ns
     time.sleep(2)  # the worker sees that its study is gone, and saves
     second = command(tmp_path)
     said, _ = second.communicate(timeout=300)
     assert second.returncode == 0, said
     results = sorted((tmp_path / "study" / "cells").glob("*/result.json"))
-    assert [path.parent.name for path in results] == [
-        f"synthetic-lf_dnn-{seed}" for seed in (1111, 1112, 1113)
-    ]
+    assert [path.parent.name for path in results] == [f"synthetic-lf_dnn-{seed}" for seed in (1111, 1112)]
     assert done.stat().st_mtime_ns == written
-    assert len({json.loads(path.read_text())["test"]["mae"] for path in results}) == 3
-    assert "3 cells, 1 of them done" in said
+    assert len({json.loads(path.read_text())["test"]["mae"] for path in results}) == 2
+    assert "2 cells, 1 of them done" in said

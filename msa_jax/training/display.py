@@ -12,9 +12,14 @@ from msa_jax.messages import LOGGER
 
 
 class Display:
-    """Shows one run, as far as messages are shown at all."""
+    """Shows one run, as far as messages are shown at all.
 
-    def __init__(self):
+    Args:
+      label: in front of its lines, for one of several runs at once, which have no bars.
+    """
+
+    def __init__(self, label: str = ""):
+        self.label = label
         self.console = Console(quiet=messages.quiet(), highlight=False)
         self._bar: Progress | None = None
         self._task = None
@@ -23,7 +28,7 @@ class Display:
     def start_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         """Opens the epoch's bar at ``done`` of ``steps`` steps."""
         self._clips, self._since = 0, time.perf_counter()
-        if not self.console.is_terminal or self.console.quiet:
+        if not self.console.is_terminal or self.console.quiet or self.label:
             return
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
@@ -60,7 +65,7 @@ class Display:
         rate = self.samples_per_second()
         self.close_bar()
         LOGGER.info(
-            f"epoch {row['epoch']:3d}  train loss {row['train']['loss']:.4f}"
+            f"{self.label}epoch {row['epoch']:3d}  train loss {row['train']['loss']:.4f}"
             f"  valid loss {row['valid']['loss']:.4f}"
             f"  valid {monitor} {row['valid'][monitor]:.4f}{' *' if best else '  '}  {rate:.0f} samples/s"
         )

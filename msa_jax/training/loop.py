@@ -4,7 +4,7 @@ import contextlib
 import math
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -61,24 +61,43 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path, profile: str
             folder = RunFolder(workdir)
             if first:
                 held.enter_context(folder.held())
-            config = pretrained.with_sizes(config)
-            stored = load_dataset(config.data)
-            for note in stored.notes:
-                LOGGER.info("note: %s", note)
-            dataset = build.prepare(config, stored)
-            config = build.with_classes(config, dataset.spec)
-            absent = metrics.left_out(stored.spec.metrics, stored.spec.label_range)
-            if absent and config.model.task == "regression":
-                LOGGER.info("note: %s", absent)
+            config, stored, dataset = read_data(config)
             setup = build.build(config, dataset)
             if first:  # after all that a wrong setting can break, so that a right one finds the folder free
-                folder.claim(config, stored.spec, dataset.spec)
-                if pretrained.has_folder(config.model):
-                    folder.keep_tokenizer(config.model.encoder.folder)
+                claim(folder, config, stored, dataset.spec)
         profile = profile if first else ""
-        loop = held.enter_context(Loop(config, dataset, stored.spec, folder, setup, stop, profile))
+        loop = held.enter_context(Loop(config, dataset, stored, folder, setup, stop, profile))
         loop.train()
         return loop.finish()
+
+
+def read_data(config: Config) -> tuple[Config, DatasetSpec, Dataset]:
+    """The configuration with the sizes that its data and encoder have, the data as stored and as prepared.
+
+    Raises:
+      MsaJaxError: for anything that the user can fix.
+    """
+    config = pretrained.with_sizes(config)
+    stored = load_dataset(config.data)
+    for note in stored.notes:
+        LOGGER.info("note: %s", note)
+    dataset = build.prepare(config, stored)
+    config = build.with_classes(config, dataset.spec)
+    absent = metrics.left_out(stored.spec.metrics, stored.spec.label_range)
+    if absent and config.model.task == "regression":
+        LOGGER.info("note: %s", absent)
+    return config, stored.spec, dataset
+
+
+def claim(folder: RunFolder, config: Config, stored: DatasetSpec, read: DatasetSpec) -> None:
+    """Makes a folder the run's, with all that inference will need of its settings.
+
+    Raises:
+      RunError: if another run has it.
+    """
+    folder.claim(config, stored, read)
+    if pretrained.has_folder(config.model):
+        folder.keep_tokenizer(config.model.encoder.folder)
 
 
 class Loop:
@@ -93,11 +112,13 @@ class Loop:
         setup: Setup,
         stop: StopRequest,
         profile: str = "",
+        label: str = "",
     ):
-        # dataset: as build.prepare made it; stored: what it was before; profile: folder for a trace
+        # dataset: as build.prepare made it; stored: what it was before; profile: folder for a trace; label:
+        # in front of its lines, for one of several runs
         self.config, self.dataset, self.folder = config, dataset, folder
         self.setup, self.stop = setup, stop
-        self.display, self.profile, self.watch = Display(), Profile(profile), Stopwatch()
+        self.display, self.profile, self.watch = Display(label), Profile(profile), Stopwatch()
         self.state: TrainState = setup.state
         self.best = best_of(self.state)
         self.progress = Progress()
@@ -108,7 +129,9 @@ class Loop:
             self.state, self.best, self.progress = restored
             self._take_up()
         self._asked = 0
-        self._began = time.perf_counter() - self.progress.seconds
+        self._since = time.perf_counter()
+        #: Of the time that passes, where several seeds are trained at once.
+        self.share = 1.0
         wanted = chosen(config.train) if jax.process_index() == 0 else []
         self.trackers = Trackers(folder.path, config, self.progress.history, wanted)
 
@@ -150,7 +173,7 @@ class Loop:
             self.folder.write_history(self.progress.history)
         while not self.progress.finished:
             self._train_epoch()
-            self._end_epoch(self.evaluate("valid")["scores"])
+            self.end_epoch(self.evaluate("valid")["scores"])
 
     def _train_epoch(self) -> None:
         """One pass over the training split, from the batch where the run stands.
@@ -158,42 +181,51 @@ class Loop:
         The host looks at a chunk's losses while the device works on the next one.
         """
         config, progress = self.config.train, self.progress
-        opening, batches = self._batches()
-        place = progress.batch
-        self.display.start_epoch(progress.epoch + 1, config.epochs, len(batches), place)
-        if self.config.model.compat and not place:
-            self.state = self.state.replace(opt_state=drop_accumulated(self.state.opt_state))
-        self.profile.start_epoch(last=progress.epoch + 1 == config.epochs)
-        self.watch.start()
-        cut = self.setup.train_plan.chunks
-        ahead = [cut(batches[place:opening]), cut(batches[max(place, opening) :])]
-        source, waiting, done, saved = self.setup.sources["train"], None, place, place
-        for number, (chunk, items) in enumerate(source.items(ahead[0] + ahead[1])):
-            prelude = number < len(ahead[0])
+        ahead = self.open_epoch()
+        source, waiting, done, saved = self.setup.sources["train"], None, progress.batch, progress.batch
+        fed = source.items([chunk for chunk, _ in ahead])
+        for (_, prelude), (chunk, items) in zip(ahead, fed, strict=True):
             self.profile.before((chunk.shape, prelude), self.state)
             self.state, scalars = self.setup.programs.train_chunk(
                 self.state, source.table, items, jnp.int32(chunk.steps), shape=chunk.shape, prelude=prelude
             )
             self.profile.after(chunk.steps)
             if waiting is not None:
-                self._look_at(*waiting)
+                self.look_at(*waiting)
             waiting = chunk, scalars, prelude
             done += chunk.steps
             due = config.checkpoint_steps and done - saved >= config.checkpoint_steps
             leaving = self._asked_to_stop()
             if due or leaving:
-                self._look_at(*waiting)
-                self._check_parameters(chunk)
+                self.look_at(*waiting)
+                self.check_parameters(chunk)
                 waiting, saved = None, done
                 self.watch.add_to(progress)
-                self._save()
+                self.save()
             if leaving:
                 raise self.stop.after_saving(self.folder.path)
         if waiting is not None:
-            self._look_at(*waiting)
-            self._check_parameters(waiting[0])
+            self.look_at(*waiting)
+            self.check_parameters(waiting[0])
         self.watch.add_to(progress)
         self.profile.stop(self.state)
+
+    def open_epoch(self) -> list[tuple[Chunk, bool]]:
+        """Begins an epoch, or goes on in the one that a checkpoint stands in.
+
+        Returns:
+          The chunks that are left of it, and whether each is the prelude's.
+        """
+        config, place = self.config.train, self.progress.batch
+        opening, batches = self._batches()
+        self.display.start_epoch(self.progress.epoch + 1, config.epochs, len(batches), place)
+        if self.config.model.compat and not place:
+            self.state = self.state.replace(opt_state=drop_accumulated(self.state.opt_state))
+        self.profile.start_epoch(last=self.progress.epoch + 1 == config.epochs)
+        self.watch.start()
+        cut = self.setup.train_plan.chunks
+        prelude, proper = cut(batches[place:opening]), cut(batches[max(place, opening) :])
+        return [(chunk, True) for chunk in prelude] + [(chunk, False) for chunk in proper]
 
     def _batches(self) -> tuple[int, list[Step]]:
         """The batches of the epoch under way, and how many of them, in front, are the prelude's."""
@@ -210,7 +242,7 @@ class Loop:
             return self.checkpoints.reached_preemption(self._asked)
         return self.stop.number is not None
 
-    def _look_at(self, chunk: Chunk, scalars: Mapping[str, jax.Array], prelude: bool) -> None:
+    def look_at(self, chunk: Chunk, scalars: Mapping[str, jax.Array], prelude: bool) -> None:
         """Adds a finished chunk to the epoch's sums and stops the run if its loss is not finite."""
         host = {k: np.asarray(v, np.float64)[: chunk.steps] for k, v in scalars.items()}
         bad = np.flatnonzero(~np.isfinite(host["loss"]))
@@ -222,7 +254,7 @@ class Loop:
         self.progress.batch += chunk.steps
         self.display.advance(chunk.steps, int(host["weight"].sum()), float(host["loss"][-1]))
 
-    def _check_parameters(self, chunk: Chunk) -> None:
+    def check_parameters(self, chunk: Chunk) -> None:
         """Stops the run if the step that ended ``chunk`` left parameters that are not finite.
 
         Within an epoch the next step's loss would tell; at its end, and before a checkpoint, none does.
@@ -251,15 +283,15 @@ class Loop:
             f"data.feature_norm=zscore_train{elsewhere}."
         )
 
-    def _end_epoch(self, valid: dict[str, float]) -> None:
+    def end_epoch(self, valid: dict[str, float]) -> None:
         """Records the epoch, keeps the best model, decides whether to go on, and saves."""
         config, progress = self.config.train, self.progress
-        progress.seconds = time.perf_counter() - self._began
+        self._count_time()
         row = end_of_epoch(progress, int(self.state.step), self._learning_rates(), valid)
         improved = self._keep_if_best(valid[config.monitor])
         self._lower_rate(improved)
         progress.finished = self._is_over()
-        self._save()
+        self.save()
         if improved:
             self.keep_best()
         if jax.process_index() == 0:
@@ -296,8 +328,14 @@ class Loop:
             scale = self.state.rate_scale * config.plateau_factor
             self.state = self.state.replace(rate_scale=scale)
 
-    def _save(self) -> None:
-        self.progress.seconds = time.perf_counter() - self._began
+    def _count_time(self) -> None:
+        now = time.perf_counter()
+        self.progress.seconds += (now - self._since) * self.share
+        self._since = now
+
+    def save(self) -> None:
+        """Writes a checkpoint in the background."""
+        self._count_time()
         self.checkpoints.save(self.state, self.best, self.progress)
 
     def evaluate(self, split: str) -> dict[str, Any]:
@@ -307,12 +345,16 @@ class Loop:
           "predictions" {task: float32 [N], or logits [N, C]}, "fusion" [N, F], and "scores": the
           metrics, "loss" and the objective's parts, each summed over clips and then divided.
         """
-        clips = self.dataset.splits[split]
         source, plan = self.setup.sources[split], self.setup.eval_plans[split]
         outs = [
             (chunk, self.setup.programs.predict_chunk(self.state, source.table, items, shape=chunk.shape))
             for chunk, items in source.items(plan.once())
         ]
+        return self.scored(split, outs)
+
+    def scored(self, split: str, outs: Sequence[tuple[Chunk, Any]]) -> dict[str, Any]:
+        """What :meth:`evaluate` returns, from the chunks of a split and what was predicted for them."""
+        clips = self.dataset.splits[split]
         arrays: dict[str, np.ndarray] = {}
         sums: dict[str, float] = {}
         for chunk, out in outs:
@@ -349,7 +391,17 @@ class Loop:
     def finish(self) -> dict[str, Any]:
         """Evaluates the best epoch on all splits and writes the run's files."""
         self.state = with_best(self.state, self.best)
-        evaluated = {name: self.evaluate(name) for name in self.dataset.splits}
+        return self.write({name: self.evaluate(name) for name in self.dataset.splits})
+
+    def write(self, evaluated: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Writes what the best epoch predicts.
+
+        Args:
+          evaluated: split -> what :meth:`evaluate` returns.
+
+        Returns:
+          What ``result.json`` holds.
+        """
         result = {
             "test": evaluated["test"]["scores"],
             "valid": evaluated["valid"]["scores"],

@@ -1,6 +1,6 @@
 """The two programs that run on the device: a chunk of training steps, and a chunk of predictions."""
 
-import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.traverse_util
@@ -31,7 +31,7 @@ class Learner(NamedTuple):
       objective: what it is trained by.
       optimizer: see :mod:`msa_jax.training.optim`.
       dtype: of the model's arithmetic, float32 or bfloat16. Parameters stay float32.
-      mesh: devices; its "data" axis holds the rows of a batch.
+      mesh: devices; its "data" axis holds the rows of a batch, its "seed" axis, if any, several runs.
       frozen: patterns of paths of parameters that are not trained; the optimiser leaves them too.
     """
 
@@ -139,13 +139,42 @@ class Programs:
             out_shardings=whole,
         )
         self._finite = jax.jit(self._all_finite, out_shardings=whole)
-        self._take = jax.jit(self._take_first, static_argnames="shape")
-        self._predict = jax.jit(self._predict_batch, out_shardings=whole)
+        self.take = jax.jit(self._take_first, static_argnames="shape")
+        self._predict = jax.jit(self.predict_batch, out_shardings=whole)
 
     def _batch(self, table: Table | None, item: Any, shape: Shape) -> Batch:
         batch = batch_of(table, item, shape)
         rows = NamedSharding(self.learner.mesh, P("data"))
         return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, rows), batch)
+
+    def step_of(
+        self, table: Table | None, shape: Shape, prelude: bool
+    ) -> Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]:
+        """One step as a function of the state and an item of the source, for a program that is being traced.
+
+        Args:
+          table: see :func:`batch_of`.
+          shape: padded steps per modality.
+          prelude: whether the step is the prelude's.
+
+        Returns:
+          What :func:`train_step` returns, with "weight", the number of clips, among the scalars.
+        """
+        self.traces["train"] += 1
+        LOGGER.debug("compiling the %s for clips of %s steps", "prelude" if prelude else "training", shape)
+
+        def run(state, item):
+            batch = self._batch(table, item, shape)
+            with spread_over(self.learner.mesh.devices.size):
+                if prelude:
+                    opening = self.learner.objective.prelude
+                    assert opening is not None
+                    state, scalars = prelude_step(self.learner, opening, state, batch)
+                else:
+                    state, scalars = train_step(self.learner, state, batch)
+            return state, {**scalars, "weight": batch.weight.sum()}
+
+        return run
 
     def _train_chunk(
         self,
@@ -163,21 +192,7 @@ class Programs:
           The new state, and per step [S] the scalars of :func:`train_step` (0 for steps not run)
           and "weight", the number of clips.
         """
-        self.traces["train"] += 1
-        LOGGER.debug("compiling the %s for clips of %s steps", "prelude" if prelude else "training", shape)
-        take = functools.partial(self._batch, table, shape=shape)
-
-        def run(state, item):
-            batch = take(item)
-            with spread_over(self.learner.mesh.devices.size):
-                if prelude:
-                    opening = self.learner.objective.prelude
-                    assert opening is not None
-                    state, scalars = prelude_step(self.learner, opening, state, batch)
-                else:
-                    state, scalars = train_step(self.learner, state, batch)
-            return state, {**scalars, "weight": batch.weight.sum()}
-
+        run = self.step_of(table, shape, prelude)
         first = jax.tree.map(lambda x: x[0], items)
         count = jax.tree.leaves(items)[0].shape[0]
         if count == 1:
@@ -210,12 +225,13 @@ class Programs:
           "predictions" {task: [B]}, "fusion" [B, F], and "parts", the objective's scalars with "loss"
           and "weight".
         """
-        return self._predict(state, self._take(table, items, shape=shape))
+        return self._predict(state, self.take(table, items, shape=shape))
 
     def _take_first(self, table: Table | None, items: Any, *, shape: Shape) -> Batch:
         return self._batch(table, jax.tree.map(lambda x: x[0], items), shape)
 
-    def _predict_batch(self, state: TrainState, batch: Batch) -> dict[str, Any]:
+    def predict_batch(self, state: TrainState, batch: Batch) -> dict[str, Any]:
+        """What :meth:`predict_chunk` returns, for a batch; not jitted."""
         self.traces["predict"] += 1
         steps = tuple(batch.mask[m].shape[1] for m in MODALITIES)
         LOGGER.debug("compiling the prediction for %d clips of %s steps", len(batch.weight), steps)

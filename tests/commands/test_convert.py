@@ -140,6 +140,8 @@ def counted(dataset, folder, progress):
             os.kill(os.getpid(), int(sys.argv[2]))
     write(dataset, folder, step)
 store.write = counted
+# Whoever runs the tests in a shell's background has them ignore Ctrl-C, and what they start too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(convert.main(sys.argv[3:]))
 """
 

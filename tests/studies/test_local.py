@@ -141,7 +141,7 @@ def command(folder, *more):
         f"--workdir={folder}/study",
         *more,
     ]
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # one device
     return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
 

@@ -30,7 +30,8 @@ def start(workdir, *overrides):
         "--config.data.buckets=1",
         "--config.train.chunk_steps=2",
     ]
-    environment = {**os.environ, "XLA_FLAGS": ""}
+    # One device; compiles in a third of the time.
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     return subprocess.Popen(
         [*command, *overrides],
         cwd=ROOT,

@@ -36,6 +36,10 @@ class RunError(MsaJaxError):
     """A run cannot start, go on, or be resumed (work folder, checkpoint, non-finite loss)."""
 
 
+class FolderBusyError(RunError):
+    """Another process trains in the folder of a run."""
+
+
 class Interrupted(MsaJaxError):
     """A run was asked to stop, by SIGTERM or Ctrl-C, and has saved what there was to save.
 

@@ -1,7 +1,6 @@
 """Runs the cells of a study on this machine, in as many processes as it bears."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import pathlib
@@ -10,10 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from msa_jax.errors import Interrupted
+from msa_jax.errors import Interrupted, RunError
+from msa_jax.studies import jobs
+from msa_jax.studies.jobs import Job, Task, Watch
 
 #: What a process of the pool runs, behind the name of Python.
 WORKER = ("-m", "msa_jax.studies.worker")
@@ -21,24 +22,6 @@ WORKER = ("-m", "msa_jax.studies.worker")
 MEMORY_SHARE = 0.8
 #: Seconds between two looks at the processes.
 LOOK = 0.5
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A cell to train: its name, configuration as JSON, run folder and log."""
-
-    name: str
-    config: str
-    folder: pathlib.Path
-    log: pathlib.Path
-
-    def line(self) -> str:
-        """What the worker reads."""
-        return json.dumps({k: str(v) for k, v in dataclasses.asdict(self).items()}) + "\n"
-
-
-#: Called with the jobs under way and the names of those that ended, name -> "" or why it failed.
-Watch = Callable[[Sequence[Job], Mapping[str, str]], None]
 
 
 class Worker:
@@ -64,7 +47,7 @@ class Worker:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
-        self.job: Job | None = None
+        self.task: Task = ()
         threading.Thread(target=self._listen, args=(said,), daemon=True).start()
 
     def _listen(self, said: "queue.Queue[tuple[Worker, Any]]") -> None:
@@ -74,16 +57,16 @@ class Worker:
                 said.put((self, json.loads(line)))
         said.put((self, None))
 
-    def give(self, job: Job) -> None:
-        """Asks for a cell."""
-        self.job = job
+    def give(self, task: Task) -> None:
+        """Asks for cells, of which one program trains all."""
+        self.task = task
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended, and its last answer will say so
-            self.process.stdin.write(job.line())
+            self.process.stdin.write(jobs.line(task))
             self.process.stdin.flush()
 
     def close(self) -> None:
-        """Lets the process end once its cell is done."""
+        """Lets the process end once its cells are done."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -106,17 +89,20 @@ class Pool:
     accelerator, which one process takes as a whole, it stays alone.
 
     Args:
-      jobs: in their order.
+      cells: in their order.
       processes: how many; 0 for as many as memory and cores bear.
+      how: several seeds of one configuration are trained, see :func:`msa_jax.studies.jobs.tasks`.
       compile_cache: the folder of compiled programs, "" for the user's.
       watch: called about twice a second.
     """
 
-    def __init__(self, jobs: Sequence[Job], processes: int, compile_cache: str, watch: Watch):
-        self.waiting, self.watch, self.compile_cache = list(jobs), watch, compile_cache
+    def __init__(self, cells: Sequence[Job], processes: int, how: str, compile_cache: str, watch: Watch):
+        self.cells, self.how, self.watch, self.compile_cache = list(cells), how, watch, compile_cache
         self.wanted, self.backend = processes, ""
+        #: None before the first process has told what it runs on.
+        self.waiting: list[Task] | None = None
         self.cores = available_cores()
-        self.most = min(processes or len(self.cores), len(jobs))
+        self.most = min(processes or len(self.cores), len(jobs.tasks(cells, how, "cpu")))
         self.said: queue.Queue[tuple[Worker, Any]] = queue.Queue()
         self.workers: list[Worker] = []
         self.ended: dict[str, str] = {}
@@ -139,7 +125,7 @@ class Pool:
             self._start()
             while self.workers:
                 self._listen()
-                self.watch([w.job for w in self.workers if w.job], self.ended)
+                self.watch([job for worker in self.workers for job in worker.task], self.ended)
                 if stopped:
                     raise Interrupted(
                         "stopped and saved; the same command goes on with the cells that are left.",
@@ -157,15 +143,13 @@ class Pool:
         taken = {worker.place for worker in self.workers}
         place = next(place for place in range(self.most) if place not in taken)
         share = self.cores[place :: self.most] if self.most > 1 else ()
-        worker = Worker(place, share, self.compile_cache, self.said)
-        self.workers.append(worker)
-        self._next(worker)
+        self.workers.append(Worker(place, share, self.compile_cache, self.said))
 
     def _next(self, worker: Worker) -> None:
         if self.waiting:
             worker.give(self.waiting.pop(0))
         else:
-            worker.job = None
+            worker.task = ()
             worker.close()
 
     def _listen(self) -> None:
@@ -177,22 +161,27 @@ class Pool:
         if answer is None:
             self._after_its_end(worker)
         elif "backend" in answer:
-            self.backend = answer["backend"]
+            if self.waiting is None:
+                self.backend = answer["backend"]
+                self.waiting = jobs.tasks(self.cells, self.how, self.backend)
+            self._next(worker)
         else:
             self.ended[answer["name"]] = answer["error"]
-            self._next(worker)
+            if all(job.name in self.ended for job in worker.task):
+                self._next(worker)
 
     def _after_its_end(self, worker: Worker) -> None:
         self.workers.remove(worker)
         worker.close()
         code = worker.process.wait()
-        if worker.job is None:
-            return
-        cause = f"signal {-code}" if code < 0 else f"exit code {code}"
-        self.ended[worker.job.name] = (
-            f"its process ended ({cause}; 9 is what a full memory looks like); see {worker.job.log}."
-        )
-        if self.waiting:  # the others go on in a new process
+        if self.waiting is None or (self.waiting and not worker.task and not self.workers):
+            raise RunError(
+                f"the process that was to train the study's cells ended at its start ({_cause(code)})."
+            )
+        for job in worker.task:
+            if job.name not in self.ended:
+                self.ended[job.name] = ending(code, job.log)
+        if worker.task and self.waiting:  # the others go on in a new process
             self._start()
 
     def _start_more(self) -> None:
@@ -206,7 +195,7 @@ class Pool:
         """Whether one more process fits beside those at work."""
         if self.backend != "cpu" or not first.peak():
             return False
-        begun = first.job is None or epochs_done(first.job) > 0 or bool(self.ended)
+        begun = any(job.epochs_done() for job in first.task) or bool(self.ended)
         if not begun:
             return False
         peak = max(worker.peak() for worker in self.workers)
@@ -218,6 +207,15 @@ class Pool:
             worker.process.send_signal(signal.SIGTERM)
         for worker in self.workers:
             worker.process.wait()
+
+
+def ending(code: int, log: object) -> str:
+    """What is said of a cell whose process ended before it had answered."""
+    return f"its process ended ({_cause(code)}; 9 is what a full memory looks like); see {log}."
+
+
+def _cause(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def available_cores() -> list[int]:
@@ -247,8 +245,3 @@ def _lines(path: str) -> list[str]:
 
 def _number(text: str) -> int:
     return int(text) if text.isdecimal() else 0
-
-
-def epochs_done(job: Job) -> int:
-    """The finished epochs of a cell under way."""
-    return len(_lines(str(job.folder / "metrics.jsonl")))

@@ -1,5 +1,6 @@
 """Runs a study: every cell that is not done, then the tables."""
 
+import dataclasses
 import pathlib
 import re
 import time
@@ -12,9 +13,11 @@ from msa_jax import configuration, messages
 from msa_jax.configuration import Config
 from msa_jax.errors import ConfigError
 from msa_jax.messages import LOGGER
+from msa_jax.studies import ray_pool
 from msa_jax.studies.folder import StudyFolder
 from msa_jax.studies.grid import Study, checked
-from msa_jax.studies.local import Job, Pool, epochs_done
+from msa_jax.studies.jobs import HOW, Job, Watch
+from msa_jax.studies.local import Pool
 from msa_jax.studies.results import read_results
 from msa_jax.studies.statistics import compare
 from msa_jax.studies.tables import write_tables
@@ -37,12 +40,58 @@ def load_study(path: str) -> Study:
     return study
 
 
+#: Where cells can be trained.
+EXECUTORS = ("local", "ray")
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """Where and how the cells of a study are trained.
+
+    Attributes:
+      executor: "local", this machine; "ray", a Ray cluster.
+      processes: at once on this machine; 0 for as many as memory and cores bear.
+      how: several seeds of one configuration are trained, see :data:`msa_jax.studies.jobs.HOW`.
+      resources: of a cell on a Ray cluster, such as "CPU=4,GPU=1"; "" for one core.
+      compile_cache: the folder of compiled programs, "" for the user's.
+    """
+
+    executor: str = "local"
+    processes: int = 0
+    how: str = "auto"
+    resources: str = ""
+    compile_cache: str = ""
+
+    def check(self) -> None:
+        """Raises:
+        ConfigError: for values that are unknown or do not go together.
+        """
+        for flag, value, known in (("executor", self.executor, EXECUTORS), ("how", self.how, HOW)):
+            if value not in known:
+                raise ConfigError(f"--{flag}={value} is unknown; it is one of {', '.join(known)}.")
+        if self.processes < 0:
+            raise ConfigError(f"--processes={self.processes} is below 0, which is for as many as fit.")
+        if self.executor == "ray":
+            ray_pool.package()
+            ray_pool.read_resources(self.resources)
+            if self.processes:
+                raise ConfigError("--processes is of this machine; on a Ray cluster use --resources.")
+        elif self.resources:
+            raise ConfigError("--resources is of a Ray cluster; add --executor=ray.")
+
+    def train(self, jobs: Sequence[Job], watch: Watch) -> dict[str, str]:
+        """Trains cells; see :meth:`msa_jax.studies.local.Pool.run`."""
+        if self.executor == "ray":
+            resources = ray_pool.read_resources(self.resources)
+            return ray_pool.RayPool(jobs, resources, self.how, self.compile_cache, watch).run()
+        return Pool(jobs, self.processes, self.how, self.compile_cache, watch).run()
+
+
 def run_study(
     path: str,
     workdir: str | pathlib.Path,
     overrides: Sequence[str] = (),
-    processes: int = 0,
-    compile_cache: str = "",
+    execution: Execution | None = None,
 ) -> dict[str, str]:
     """Trains the cells that are left, and writes the tables of all that are done.
 
@@ -50,8 +99,7 @@ def run_study(
       path: of the study, ``PATH.py[:ARGUMENT]``.
       workdir: the study's folder.
       overrides: ``"train.epochs=3"``, for all cells.
-      processes: at once; 0 for as many as memory and cores bear.
-      compile_cache: the folder of compiled programs, "" for the user's.
+      execution: None for this machine, as many processes as fit.
 
     Returns:
       The cells that failed: name -> why.
@@ -61,9 +109,21 @@ def run_study(
       RunError: if the folder belongs to another study.
       Interrupted: after SIGTERM or Ctrl-C, once everything is saved.
     """
-    study = load_study(path)
+    return run_declared(load_study(path), path, workdir, overrides, execution)
+
+
+def run_declared(
+    study: Study,
+    name: str,
+    workdir: str | pathlib.Path,
+    overrides: Sequence[str] = (),
+    execution: Execution | None = None,
+) -> dict[str, str]:
+    """The same for a study that no file declares; ``name`` tells it from others of the folder."""
+    execution = execution or Execution()
+    execution.check()
     cells = checked(study, overrides)
-    folder = StudyFolder(workdir, path)
+    folder = StudyFolder(workdir, name)
     left = folder.declare(study, cells)
     jobs = [_job(folder, name, cells[name][1]) for name in left]
     LOGGER.info(f"{study.title}: {len(cells)} cells, {len(cells) - len(left)} of them done.")
@@ -71,7 +131,7 @@ def run_study(
     if jobs:
         epochs = {name: config.train.epochs for name, (_, config) in cells.items()}
         with Watching(len(left), epochs) as watching:
-            ended = Pool(jobs, processes, compile_cache, watching.look).run()
+            ended = execution.train(jobs, watching.look)
     write(study, folder)
     return {name: error for name, error in ended.items() if error}
 
@@ -133,7 +193,7 @@ class Watching:
                 LOGGER.warning(f"{line} failed: {ended[name]}")
             else:
                 LOGGER.info(f"{line}  done")
-        under_way = ", ".join(f"{job.name} {epochs_done(job)}/{self.epochs[job.name]}" for job in jobs)
+        under_way = ", ".join(f"{job.name} {job.epochs_done()}/{self.epochs[job.name]}" for job in jobs)
         self.bar.update(
             self.task, completed=len(ended), under_way=under_way[:60], left=self._left(len(ended))
         )

@@ -1,8 +1,9 @@
 """A process that trains cells one after another, as the study's own process asks.
 
-It reads a line of JSON per cell from the standard input, {"name", "config", "folder", "log"}, and answers
-on the standard output: first {"backend"}, then {"name", "error"} for each cell, "" where it is done. What
-training says goes to the cell's log. The programs of one cell serve the next of like shape by way of the
+It reads a line of JSON per task from the standard input, a list of cells {"name", "config", "folder", "log"},
+and answers on the standard output: first {"backend"}, then {"name", "error"} for each cell, "" where it is
+done. Several cells in a list are seeds of one configuration, which one program trains. What training says
+goes to the (first) cell's log. The programs of one cell serve the next of like shape by way of the
 folder of compiled programs.
 """
 
@@ -10,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import pathlib
 import signal
 import sys
 import threading
@@ -24,8 +26,15 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cores", default="", help="the cores to use, such as 0,2; all by default")
     parser.add_argument("--compile-cache", default="")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0.0,
+        help="seconds to wait where another process holds a cell's folder",
+    )
     arguments = parser.parse_args(argv)
-    if arguments.cores and hasattr(os, "sched_setaffinity"):
+    everywhere = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if arguments.cores and everywhere:
         # Before JAX starts: it makes as many threads as there are cores for it.
         os.sched_setaffinity(0, [int(core) for core in arguments.cores.split(",")])
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -41,37 +50,74 @@ def main(argv: list[str]) -> None:
     # Small programs too: a study compiles each of them once for all seeds.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if everywhere and jax.default_backend() != "cpu":  # no other process trains beside this one
+        os.sched_setaffinity(0, everywhere)
     print(json.dumps({"backend": jax.default_backend()}), file=answers)
     for line in sys.stdin:
-        job = json.loads(line)
-        error = train(job)
-        print(json.dumps({"name": job["name"], "error": error}), file=answers)
+        for name, error in train(json.loads(line), arguments.patience).items():
+            print(json.dumps({"name": name, "error": error}), file=answers)
         jax.clear_caches()  # what the next cell shares with this one is on disk
 
 
-def train(job: dict[str, Any]) -> str:
-    """Trains one cell; what it and the libraries say goes to its log.
+def train(cells: list[dict[str, Any]], patience: float) -> dict[str, str]:
+    """Trains the cells of one task; what they and the libraries say goes to the first one's log.
+
+    Args:
+      cells: seeds of one configuration.
+      patience: seconds to wait where another process holds a folder: one that is about to end, perhaps.
 
     Returns:
-      "" if it is done, else one sentence.
+      name -> "" if it is done, else one sentence.
     """
-    from msa_jax import configuration
     from msa_jax.errors import Interrupted, MsaJaxError
-    from msa_jax.training.loop import train_and_evaluate
 
-    with _printing_to(job["log"]):
+    log = cells[0]["log"]
+    for other in cells[1:]:
+        pathlib.Path(other["log"]).write_text(f"trained together with {cells[0]['name']}; see {log}.\n")
+    with _printing_to(log):
         try:
-            train_and_evaluate(configuration.from_json(job["config"]), job["folder"])
+            return _trained_in_the_end(cells, patience)
         except Interrupted as stopped:
             print(stopped)
             sys.exit(stopped.exit_code)
         except MsaJaxError as error:
             print(f"error: {error}")
-            return str(error)
+            said = str(error)
         except Exception as error:  # a fault of ours must not take the other cells along
             traceback.print_exc()
-            return f"{type(error).__name__}: {error}; {job['log']} has the traceback."
-    return ""
+            said = f"{type(error).__name__}: {error}; {log} has the traceback."
+    return {cell["name"]: said for cell in cells}
+
+
+def _trained_in_the_end(cells: list[dict[str, Any]], patience: float) -> dict[str, str]:
+    from msa_jax.errors import FolderBusyError
+
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return _trained(cells)
+        except FolderBusyError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(1.0)
+
+
+def _trained(cells: list[dict[str, Any]]) -> dict[str, str]:
+    from msa_jax import configuration
+    from msa_jax.training.loop import train_and_evaluate
+    from msa_jax.training.seeds import train_seeds
+
+    configs = [configuration.from_json(cell["config"]) for cell in cells]
+    if len(cells) == 1:
+        train_and_evaluate(configs[0], cells[0]["folder"])
+        return {cells[0]["name"]: ""}
+    seeds = [config.train.seed for config in configs]
+    folders = {seed: cell["folder"] for seed, cell in zip(seeds, cells, strict=True)}
+    ended = train_seeds(configs[0], folders)
+    for seed, error in ended.items():
+        if error:
+            print(f"error: seed {seed}: {error}")
+    return {cell["name"]: ended[seed] for seed, cell in zip(seeds, cells, strict=True)}
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from msa_jax.configuration import Config
 from msa_jax.data.dataset import Split
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.data.tokenize import TOKENIZER_FILES
-from msa_jax.errors import DataError, RunError
+from msa_jax.errors import DataError, FolderBusyError, RunError
 from msa_jax.files import as_json, write_whole
 from msa_jax.training import changes
 
@@ -66,7 +66,8 @@ class RunFolder:
         is taken away.
 
         Raises:
-          RunError: if another process trains in it now, or the lock is a file that cannot be written.
+          FolderBusyError: if another process trains in it now.
+          RunError: if the lock is a file that cannot be written.
         """
         lock = self.path / ".lock"
         new = not lock.exists()
@@ -79,7 +80,7 @@ class RunFolder:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    raise RunError(
+                    raise FolderBusyError(
                         f"another process trains in {self.path} now; let it end, or choose another --workdir."
                     ) from None
                 except OSError:  # some network file systems have no locks

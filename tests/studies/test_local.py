@@ -11,9 +11,10 @@ import time
 
 import pytest
 
-from msa_jax.errors import Interrupted
+from msa_jax.errors import Interrupted, RunError
 from msa_jax.studies import local
-from msa_jax.studies.local import Job, Pool, available_cores, free_memory
+from msa_jax.studies.jobs import Job, tasks
+from msa_jax.studies.local import Pool, available_cores, free_memory
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 #: Trains nothing: a cell's name says what becomes of it.
@@ -22,16 +23,18 @@ import json, os, pathlib, signal, sys, time
 print(json.dumps({"backend": "BACKEND"}), flush=True)
 memory = bytearray(MEMORY)
 for line in sys.stdin:
-    job = json.loads(line)
-    folder = pathlib.Path(job["folder"])
-    folder.mkdir(parents=True, exist_ok=True)
-    if "dies" in job["name"]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    (folder / "metrics.jsonl").write_text("{}\\n")
-    (folder / "process").write_text(str(os.getpid()))
-    time.sleep(60 if "slow" in job["name"] else 0.3)
-    error = "no good." if "fails" in job["name"] else ""
-    print(json.dumps({"name": job["name"], "error": error}), flush=True)
+    task = json.loads(line)
+    for job in task:
+        folder = pathlib.Path(job["folder"])
+        folder.mkdir(parents=True, exist_ok=True)
+        if "dies" in job["name"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        (folder / "metrics.jsonl").write_text("{}\\n")
+        (folder / "process").write_text(str(os.getpid()))
+        (folder / "together").write_text(str(len(task)))
+        time.sleep(60 if "slow" in job["name"] else 0.3)
+        error = "no good." if "fails" in job["name"] else ""
+        print(json.dumps({"name": job["name"], "error": error}), flush=True)
 """
 
 
@@ -46,12 +49,19 @@ def pretend(monkeypatch, tmp_path):
     return set_up
 
 
+def config(seed, **train):
+    return json.dumps({"train": {"seed": seed, **train}})
+
+
 def jobs(folder, *names):
-    return [Job(name, "{}", folder / "cells" / name, folder / f"{name}.txt") for name in names]
+    """Cells of which no two are seeds of one configuration."""
+    return [
+        Job(name, config(1, name=name), folder / "cells" / name, folder / f"{name}.txt") for name in names
+    ]
 
 
 def pool(folder, *names, processes=0, watch=lambda _jobs, _ended: None):
-    return Pool(jobs(folder, *names), processes, "off", watch)
+    return Pool(jobs(folder, *names), processes, "auto", "off", watch)
 
 
 def processes_of(folder, names):
@@ -120,6 +130,43 @@ def test_the_machine_is_measured():
     assert available_cores()
     if pathlib.Path("/proc/meminfo").exists():
         assert 2**20 < free_memory() < 2**50
+
+
+@pytest.mark.parametrize(
+    ("how", "backend", "sizes"),
+    [
+        ("auto", "cpu", [1, 1, 1, 1, 1]),
+        ("auto", "gpu", [2, 1, 1, 1]),
+        ("vmap", "cpu", [2, 1, 1, 1]),
+        ("processes", "gpu", [1, 1, 1, 1, 1]),
+    ],
+)
+def test_seeds_of_one_configuration_share_a_program_where_it_pays(how, backend, sizes, tmp_path):
+    """The fourth is the first by another name; the fifth has another setting."""
+    configs = [config(1), config(2), config(2, epochs=3), config(1), config(3, epochs=4)]
+    cells = [Job(str(i), text, tmp_path / str(i), tmp_path / "log") for i, text in enumerate(configs)]
+    found = tasks(cells, how, backend)
+    assert [len(task) for task in found] == sizes
+    assert sorted(job.name for task in found for job in task) == [str(i) for i in range(5)]
+
+
+def test_the_cells_of_a_task_end_one_by_one_and_together(pretend, tmp_path):
+    cells = [
+        Job(name, config(i), tmp_path / "cells" / name, tmp_path / "log")
+        for i, name in enumerate(("a", "b fails", "c"))
+    ]
+    cells += [Job("e", config(9, epochs=2), tmp_path / "cells" / "e", tmp_path / "log")]
+    assert Pool(cells, 1, "vmap", "off", lambda *_: None).run() == {
+        "a": "", "b fails": "no good.", "c": "", "e": "",
+    }  # fmt: skip
+    together = {job.name: (job.folder / "together").read_text() for job in cells}
+    assert together == {"a": "3", "b fails": "3", "c": "3", "e": "1"}
+
+
+def test_a_process_that_cannot_start_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "WORKER", ("-c", "raise SystemExit(7)"))
+    with pytest.raises(RunError, match=r"ended at its start \(exit code 7\)"):
+        pool(tmp_path, "a", "b").run()
 
 
 STUDY = """

@@ -1,0 +1,62 @@
+"""What an executor is given: cells to train, and which of them one program trains together."""
+
+import collections
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+#: How several seeds of one configuration are trained.
+HOW = ("auto", "vmap", "processes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A cell to train: its name, configuration as JSON, run folder and log."""
+
+    name: str
+    config: str
+    folder: pathlib.Path
+    log: pathlib.Path
+
+    def epochs_done(self) -> int:
+        """The finished epochs so far."""
+        try:
+            return len((self.folder / "metrics.jsonl").read_text().splitlines())
+        except OSError:
+            return 0
+
+
+#: The cells that one program trains: one, or several seeds of one configuration.
+Task = tuple[Job, ...]
+#: Called with the jobs under way and the names of those that ended, name -> "" or why it failed.
+Watch = Callable[[Sequence[Job], Mapping[str, str]], None]
+
+
+def line(task: Task) -> str:
+    """What a worker reads, see :mod:`msa_jax.studies.worker`."""
+    return json.dumps([{k: str(v) for k, v in dataclasses.asdict(job).items()} for job in task]) + "\n"
+
+
+def tasks(jobs: Sequence[Job], how: str, backend: str) -> list[Task]:
+    """Puts the cells together that one program trains.
+
+    On a CPU, where five seeds in one program take as long as five programs or longer (docs/performance.md),
+    "auto" keeps them apart. On an accelerator a program of one small model leaves most of the device idle,
+    so there it puts them together.
+
+    Args:
+      jobs: in their order.
+      how: one of :data:`HOW`.
+      backend: of JAX, where they will run.
+    """
+    if how == "processes" or (how == "auto" and backend == "cpu"):
+        return [(job,) for job in jobs]
+    alike: dict[tuple[str, int], list[Job]] = {}
+    times: collections.Counter[str] = collections.Counter()
+    for job in jobs:
+        config = json.loads(job.config)
+        times[job.config] += 1  # two cells may be one run by another name
+        config["train"].pop("seed")
+        alike.setdefault((json.dumps(config, sort_keys=True), times[job.config]), []).append(job)
+    return [tuple(group) for group in alike.values()]

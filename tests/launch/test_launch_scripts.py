@@ -13,7 +13,10 @@ import pytest
 import yaml
 
 from msa_jax import main
-from msa_jax.commands import train
+from msa_jax.commands import study, train
+from msa_jax.studies import run
+from msa_jax.studies.ray_pool import read_resources
+from msa_jax.studies.run import load_study
 from msa_jax.training import build, loop, processes
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -81,6 +84,59 @@ def test_slurm_scripts_start_the_command_that_they_print(monkeypatch, tmp_path, 
     assert done.stdout.split("\0")[:-1] == words
 
 
+def studies(monkeypatch, words):
+    """Runs a study's command line up to the training; returns (study, folder, overrides, execution)."""
+    begun = []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(run, "run_study", lambda *arguments: begun.append(arguments) or {})
+    place = words.index("msa_jax")
+    assert words[place - 1 : place + 2] == ["-m", "msa_jax", "study"]
+    study.main(words[place + 2 :])
+    return begun[0]
+
+
+def test_ray_on_slurm_starts_the_study_that_it_prints(monkeypatch, tmp_path):
+    arguments = [
+        "--study=configs/studies/cai_table9.py:mosi",
+        f"--workdir={WORKDIR}",
+        "--resources=CPU=8,GPU=1",
+    ]
+    settings = {"SLURM_NNODES": "3", "SLURM_CPUS_PER_TASK": "32", "SLURM_JOB_ID": "123456"}
+    printed = launch("ray_slurm.sbatch", *arguments, DRY_RUN="1", **settings)
+    assert (printed.returncode, printed.stderr) == (0, "")
+    words = shlex.split(printed.stdout)
+    ray = words[words.index("ray") : words.index("--")]
+    assert ray[:3] == ["ray", "symmetric-run", "--address"]
+    assert re.fullmatch(r"\S+:23456", ray[3])
+    assert ray[4:] == ["--min-nodes", "3", "--num-cpus", "32"]
+    path, workdir, overrides, execution = studies(monkeypatch, words)
+    assert (path, str(workdir), overrides) == (arguments[0].removeprefix("--study="), WORKDIR, [])
+    assert (execution.executor, execution.resources) == ("ray", "CPU=8,GPU=1")
+    tool(tmp_path, "srun", 'printf "%s\\0" srun "$@"')
+    done = launch("ray_slurm.sbatch", *arguments, PATH=f"{tmp_path}:{os.environ['PATH']}", **settings)
+    assert done.stdout.split("\0")[:-1] == words
+
+
+def test_ray_on_gke_starts_a_study_with_what_its_workers_have(monkeypatch):
+    manifest = yaml.safe_load((LAUNCH / "ray_gke.yaml").read_text())
+    assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayJob")
+    [shell, flag, line] = shlex.split(manifest["spec"]["entrypoint"])
+    assert (shell, flag) == ("bash", "-c")
+    path, workdir, overrides, execution = studies(monkeypatch, shlex.split(line))
+    load_study(path)
+    cluster = manifest["spec"]["rayClusterSpec"]
+    [workers] = cluster["workerGroupSpecs"]
+    [container] = workers["template"]["spec"]["containers"]
+    asked = read_resources(execution.resources)
+    has = container["resources"]["requests"]
+    assert asked == {"CPU": float(has["cpu"]), "GPU": float(has["nvidia.com/gpu"])}
+    assert overrides == ["data.path=/data/mosi"]
+    for pod in (cluster["headGroupSpec"], workers):
+        [mount] = pod["template"]["spec"]["containers"][0]["volumeMounts"]
+        assert pod["template"]["spec"]["volumes"][0]["name"] == mount["name"]
+        assert str(workdir).startswith(mount["mountPath"] + "/")
+
+
 def test_seeds_need_a_folder_which_may_be_given_as_two_words():
     done = launch("slurm_seeds.sbatch", *ARGUMENTS[:2], DRY_RUN="1")
     assert (done.returncode, done.stdout) == (2, "")
@@ -97,6 +153,8 @@ def test_slurm_asks_for_a_signal_and_a_process_per_gpu(script):
     assert "requeue" in options
     if script.name == "slurm_nodes.sbatch":
         assert options["ntasks-per-node"] == options["gpus-per-node"]
+    elif script.name == "ray_slurm.sbatch":
+        assert options["ntasks-per-node"] == "1"
     else:
         assert (options["nodes"], options["ntasks"]) == ("1", "1")
     # sbatch reads its options up to the first command.

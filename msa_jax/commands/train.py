@@ -1,10 +1,12 @@
 """Trains and evaluates one model, and writes its report."""
 
+import argparse
 import pathlib
 from typing import Any
 
 from msa_jax import configuration, messages
 from msa_jax.commands.usage import Parser
+from msa_jax.errors import ConfigError
 from msa_jax.messages import LOGGER
 
 #: What a first run on generated clips says at its end.
@@ -17,8 +19,8 @@ These clips are generated. What to do next:
 msa-jax train alone lists models, data sets and settings."""
 
 
-def main(argv: list[str]) -> None:
-    """The command; the same one goes on with a run that was stopped or killed."""
+def main(argv: list[str]) -> int:
+    """The command, which goes on with a run that was stopped or killed; returns 1 where a seed failed."""
     parser = Parser(
         "train",
         "Trains and evaluates one model, and writes its report. The same command goes on with a run that was "
@@ -48,8 +50,23 @@ def main(argv: list[str]) -> None:
         metavar="DIR",
         help="write a JAX trace of some steps, after those that compile, into this folder",
     )
-    arguments, config = configuration.parse_command(parser, argv)
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train N seeds, train.seed and those that follow, and write a table of them: each is a run in "
+        "a folder of its own under DIR/cells",
+    )
+    parser.add_argument(
+        "--how", default="auto", metavar="HOW", help="how seeds are trained, see msa-jax study"
+    )
+    arguments, rest = parser.parse_known_args(argv)
+    overrides = configuration.read_overrides(parser, rest)
+    config = configuration.load(arguments.config, overrides)
     messages.set_up(arguments)
+    if arguments.seeds:
+        return train_seeds(arguments, config, overrides)
     # Here, not at the top: --help need not wait for JAX to start.
     from msa_jax.training import build, processes
 
@@ -57,6 +74,26 @@ def main(argv: list[str]) -> None:
         processes.join()
     build.use_compile_cache(arguments.compile_cache)
     train_and_report(config, arguments.workdir, arguments.profile)
+    return 0
+
+
+def train_seeds(arguments: argparse.Namespace, config: configuration.Config, overrides: list[str]) -> int:
+    """Trains several seeds of one configuration as a study; returns 1 where one failed.
+
+    Raises:
+      ConfigError: for arguments that several seeds do not go with.
+    """
+    from msa_jax.studies.grid import of_seeds
+    from msa_jax.studies.run import Execution, run_declared
+
+    for flag, given in (("--distributed", arguments.distributed), ("--profile", arguments.profile)):
+        if given:
+            raise ConfigError(f"{flag} is for a single run; leave out --seeds.")
+    study = of_seeds(arguments.config, config, arguments.seeds)
+    # The seed that was given is the first of them.
+    shared = [override for override in overrides if not override.startswith("train.seed=")]
+    execution = Execution(how=arguments.how, compile_cache=arguments.compile_cache)
+    return 1 if run_declared(study, arguments.config, arguments.workdir, shared, execution) else 0
 
 
 def train_and_report(

@@ -218,6 +218,25 @@ def grid(*axes: Axis, tiny: bool = False, settings: Mapping[str, Any] | None = N
     return cells
 
 
+def of_seeds(path: str, config: Config, count: int) -> Study:
+    """Several seeds of one configuration as a study.
+
+    Args:
+      path: of the configuration, ``PATH.py[:ARGUMENT]``.
+      config: what it gives; its seed is the first.
+      count: how many seeds.
+
+    Raises:
+      ConfigError: for a count below 1.
+    """
+    if count < 1:
+        raise ConfigError(f"--seeds={count}: at least 1.")
+    labels = {"data": _stem(path.partition(":")[0]), "model": config.model.name}
+    numbers = range(config.train.seed, config.train.seed + count)
+    cells = [Cell({**labels, SEED: str(number)}, path, {"train.seed": number}) for number in numbers]
+    return Study(f"{path}, {count} seeds" if count > 1 else path, cells)
+
+
 def checked(study: Study, overrides: Sequence[str] = ()) -> dict[str, tuple[Cell, Config]]:
     """Every cell's configuration, by the name of its folder.
 

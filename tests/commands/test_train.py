@@ -1,10 +1,13 @@
-"""``msa-jax train``: how much it says."""
+"""``msa-jax train``: how much it says, and several seeds."""
 
+import csv
+import json
 import pathlib
 
 import pytest
 
 from msa_jax.commands import train
+from msa_jax.errors import ConfigError
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "synthetic.py"
 RUN = [
@@ -35,3 +38,36 @@ def test_how_much_is_said(tmp_path, capsys, flag):
         ):
             assert words in out
         assert out.count("debug: compiling the training for clips of") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["vmap", "processes"])
+def test_several_seeds_are_a_study(tmp_path, capsys, monkeypatch, how):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # one device
+    code = train.main([*RUN, "--seeds=2", f"--how={how}", "--config.train.seed=5", f"--workdir={tmp_path}"])
+    assert code == 0, capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    assert [(row["data"], row["model"], row["seed"]) for row in rows] == [
+        ("synthetic", "lf_dnn", "5"), ("synthetic", "lf_dnn", "6"),
+    ]  # fmt: skip
+    assert rows[0]["mae"] != rows[1]["mae"]
+    logs = (tmp_path / "logs" / "synthetic-lf_dnn-6.txt").read_text()
+    assert ("trained together with synthetic-lf_dnn-5" in logs) == (how == "vmap")
+    for seed in (5, 6):
+        run = tmp_path / "cells" / f"synthetic-lf_dnn-{seed}"
+        assert json.loads((run / "config.json").read_text())["train"]["seed"] == seed
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--seeds=-1"], "at least 1"),
+        (["--seeds=2", "--distributed"], "--distributed is for a single run"),
+        (["--seeds=2", "--profile=there"], "--profile is for a single run"),
+        (["--seeds=2", "--how=threads"], "one of auto, vmap, processes"),
+    ],
+)
+def test_what_seeds_do_not_go_with_is_one_sentence(tmp_path, flags, said):
+    with pytest.raises(ConfigError, match=said):
+        train.main([*RUN, *flags, f"--workdir={tmp_path / 'run'}"])
+    assert not (tmp_path / "run").exists()

@@ -14,6 +14,7 @@ from msa_jax.studies.grid import (
     data_sets,
     grid,
     models,
+    of_seeds,
     read_argument,
     seeds,
     values,
@@ -145,3 +146,13 @@ def test_a_file_that_declares_no_study(tmp_path, text, says):
         load_study(str(tmp_path / "mine.py"))
     with pytest.raises(ConfigError, match="is not a study file"):
         load_study("mine")
+
+
+def test_seeds_of_a_configuration_begin_with_its_own():
+    config = configuration.load("configs/synthetic.py:tiny,tfn", ["train.seed=7"])
+    study = of_seeds("configs/synthetic.py:tiny,tfn", config, 3)
+    made = checked(study, ["train.epochs=2"])
+    assert list(made) == ["synthetic-tfn-7", "synthetic-tfn-8", "synthetic-tfn-9"]
+    assert [config.train.seed for _, config in made.values()] == [7, 8, 9]
+    assert {config.train.epochs for _, config in made.values()} == {2}
+    assert study.rows() == [("synthetic", "tfn")]

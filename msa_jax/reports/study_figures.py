@@ -116,7 +116,7 @@ def intervals(axes: Axes, differences: Sequence[Difference], name: str) -> None:
     """
     places = np.arange(len(differences))[::-1]
     for place, one in zip(places.tolist(), differences, strict=True):
-        colour = ONE if one.better else TWO
+        colour = INK if one.mean == 0 else ONE if one.better else TWO
         axes.barh(place, one.mean, height=0.55, color=colour, alpha=0.35, linewidth=0)
         if one.low is not None and one.high is not None:
             axes.plot([one.low, one.high], [place, place], color=colour, lw=2)

@@ -69,7 +69,8 @@ def write_page(
     parts = []
     for number, table in enumerate(tables):
         rows = [results.rows[line.row] for line in table.lines]
-        pair = pairs.look_at(study, results, pairs.chosen(study, rows), folder / "cells", f"part{number}")
+        chosen = {_plain_name(row.labels, table): row for row in pairs.chosen(study, rows)}
+        pair = pairs.look_at(study, results, chosen, folder / "cells", f"part{number}")
         parts.append(
             Part(
                 table=table,
@@ -95,7 +96,7 @@ def write_page(
         ranking=ranking,
         rank_drawing=_rank_drawing(ranking) if ranking else None,
         figure_of=figure,
-        none=NONE,
+        dash=NONE,
         lower_is_better=LOWER_IS_BETTER,
     )
     path = folder / PAGE
@@ -128,7 +129,7 @@ def _differences(table: Table, statistics: Statistics, number: int) -> list[Draw
             f"{name}: differences of {len(rows)} rows from the base, with intervals",
             study_figures.intervals,
             rows,
-            "row - base" if unit == 1 else "row - base, percentage points",
+            "row minus base" if unit == 1 else "row minus base, percentage points",
             height=study_figures.height_of(len(rows)),
         )
         caption = "Better to the left." if less else "Better to the right."

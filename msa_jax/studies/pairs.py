@@ -1,6 +1,7 @@
 """Two rows of a study looked at closely, base and best: single clips, and maps of their features."""
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Iterator, Mapping
 
@@ -91,34 +92,45 @@ def chosen(study: Study, rows: list[RowResults]) -> list[RowResults]:
 
 
 def look_at(
-    study: Study, results: StudyResults, rows: list[RowResults], cells: pathlib.Path, name: str
+    study: Study,
+    results: StudyResults,
+    rows: Mapping[str, RowResults],
+    cells: pathlib.Path,
+    table: str,
 ) -> Pair:
     """Looks at the chosen rows of one table.
 
     Args:
       study: as declared.
       results: of its finished cells.
-      rows: see :func:`chosen`.
+      rows: see :func:`chosen`; by the names that they have on the page.
       cells: the folder with the run folders.
-      name: of the table on the page, letters and digits; the figures' ids begin with it.
+      table: its name on the page, letters and digits; the figures' ids begin with it.
     """
-    seeds = [seed for seed in rows[0].seeds if all(seed in row.seeds for row in rows)] if rows else []
+    first = next(iter(rows.values()), None)
+    seeds = [seed for seed in first.seeds if all(seed in r.seeds for r in rows.values())] if first else []
     if not seeds:
-        why = "no two rows have a seed in common" if rows else "no row has a value to choose by"
+        why = "the two rows have no seed in common" if rows else "no row has a value to choose by"
         return Pair((), None, (), (f"Cases and maps are left out: {why}.",))
-    members = tuple(_member(study, results, row, seeds[0], cells) for row in rows)
+    members = tuple(
+        Member(name, seeds[0], folder, read_run(folder))
+        for name, row in rows.items()
+        for folder in [cells / _cell(study, results, row, seeds[0])]
+    )
     notes: dict[str, None] = {}
-    maps = tuple(_maps(members, name, notes))
+    maps = tuple(_maps(members, table, notes))
     return Pair(members, _cases(members, notes), maps, tuple(notes))
 
 
-def _member(study: Study, results: StudyResults, row: RowResults, seed: str, cells: pathlib.Path) -> Member:
-    for cell in study.cells:
-        if cell.row == row.labels and cell.name not in results.left_out:
-            folder = cells / cell.name
-            if cell.labels.get(SEED, seed) == seed:
-                return Member(", ".join(row.labels), seed, folder, read_run(folder))
-    raise KeyError(row.labels, seed)
+def _cell(study: Study, results: StudyResults, row: RowResults, seed: str) -> str:
+    """The name of the finished cell of a row and seed; a study without an axis of seeds has one a row."""
+    return next(
+        cell.name
+        for cell in study.cells
+        if cell.row == row.labels
+        and cell.labels.get(SEED, seed) == seed
+        and cell.name not in results.left_out
+    )
 
 
 def _cases(members: tuple[Member, ...], notes: dict[str, None]) -> Cases | None:
@@ -133,7 +145,7 @@ def _cases(members: tuple[Member, ...], notes: dict[str, None]) -> Cases | None:
         return None
 
 
-def _maps(members: tuple[Member, ...], name: str, notes: dict[str, None]) -> Iterator[Drawing]:
+def _maps(members: tuple[Member, ...], table: str, notes: dict[str, None]) -> Iterator[Drawing]:
     """Fused features first, then each modality's, the rows beside each other."""
     vectors = _vectors(members, notes)
     for stage in ("fusion", *MODALITIES):
@@ -147,19 +159,21 @@ def _maps(members: tuple[Member, ...], name: str, notes: dict[str, None]) -> Ite
                 few = f"needs {figures.MIN_POINTS} clips with different, finite features"
                 notes[f"{what} of {member.name} are left out: a map {few}."] = None
                 continue
-            yield _map(member, what, f"{name}{stage}{number}", mapped)
+            yield _map(member, what, f"{table}{stage}{number}", mapped)
 
 
 def _vectors(members: tuple[Member, ...], notes: dict[str, None]) -> list[dict[str, np.ndarray]]:
     """Per row the vectors [N, F] of every stage that its model has, and notes on the others."""
     found: list[dict[str, np.ndarray]] = []
-    split: Split | None = None
+    read: dict[str, Split] = {}
     for member in members:
         stages = {"fusion": member.run.fusion}
         try:
-            # Rows of one table have the same test clips; features of another width are the model's to refuse.
-            split = split if split is not None else tested_clips(member.run)
-            stages |= _unimodal(member, split, notes)
+            # Rows of a table mostly have the same data, which may be large.
+            data = json.dumps([member.run.config["data"], member.run.ids], sort_keys=True)
+            if data not in read:
+                read[data] = tested_clips(member.run)
+            stages |= _unimodal(member, read[data], notes)
         except MsaJaxError as error:
             notes[f"Features of single modalities of {member.name} are left out: {error}"] = None
         found.append(stages)

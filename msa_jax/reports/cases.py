@@ -105,8 +105,8 @@ def pick(
       runs: A and, where two are compared, B, tested on the same N clips.
       names: of the runs, for the table.
       count: K, how many clips at most.
-      rule: one of :data:`RULES`. Right is a score with the label's sign, or the class. Clips with a label
-        of 0 have no sign, so they are never right or wrong.
+      rule: one of :data:`RULES`. Right is the class, or a score with the label's sign as Acc-2 non0 has
+        it: above 0 or not, and clips labelled 0 do not count.
       ids: clips by name, in place of a rule, in this order.
 
     Raises:

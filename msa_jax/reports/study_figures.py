@@ -83,7 +83,8 @@ def seed_curves(
     if len(set(epochs.tolist())) > 1:
         foot = lower.get_xaxis_transform()  # epochs from left to right, shares of the panel upwards
         lower.plot(epochs, np.full(len(epochs), 0.03), "|", color=INK, ms=9, mew=1.4, transform=foot)
-    upper.legend(ncols=2)
+    if upper.lines:
+        upper.legend(ncols=2)
 
 
 def _band(axes: Axes, values: np.ndarray, together: int, label: str, colour: str, dashes: str) -> None:
@@ -166,5 +167,5 @@ def ranks(
     axes.set_yticks(places, [_short(name) for name in names])
     axes.set_ylim(-0.6, top + 0.7)
     axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xticks(np.arange(1, len(names) + 1, 1 + len(names) // 8))
     axes.set_xlabel("average rank (1 is the best)")

@@ -188,9 +188,9 @@ def _unimodal(member: Member, split: Split, notes: dict[str, None]) -> Mapping[s
     names = {m: next((v.format(m) for v in _VECTORS if v.format(m) in features), "") for m in MODALITIES}
     if absent := [m for m, name in names.items() if not name]:
         model = member.run.config["model"].get("name", "the model")
-        notes[
-            f"{member.name}: {model} has no vector of {' and '.join(absent)} alone, so there is no map."
-        ] = None
+        notes[f"{member.name}: {model} has no vector of {', '.join(absent)} alone, so there is no map."] = (
+            None
+        )
     return {m: features[name] for m, name in names.items() if name}
 
 

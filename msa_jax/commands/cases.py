@@ -82,10 +82,12 @@ def _show(found: cases.Cases) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    runs = ", ".join(f"{side.letter} is {side.name}" for side in found.sides)
+    print(found.how)
+    for side in found.sides:
+        print(f"{side.letter}: {side.name}")
     header, rows = cases.as_rows(found, ".2f")
     words = 1 + found.has_transcripts
-    table = Table(title=Text(f"{found.how} {runs}."), title_justify="left")
+    table = Table()
     for number, name in enumerate(header):
         table.add_column(Text(name), justify="left" if number < words else "right", overflow="fold")
     for row in rows:

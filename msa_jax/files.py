@@ -40,6 +40,24 @@ def write_whole(path: pathlib.Path, content: bytes, advice: str = _OF_A_RUN) -> 
         raise RunError(f"cannot write {path}: {error.strerror}; {advice}.") from error
 
 
+def check_target(option: str, out: pathlib.Path, *kept: pathlib.Path) -> None:
+    """Refuses, before any work, a place that cannot be written, and to write over what is ``kept``.
+
+    Args:
+      option: by which the place is named, ``"--out"``.
+      out: the file to be written.
+      *kept: files, and folders with all that is in them.
+
+    Raises:
+      RunError: for such a place.
+    """
+    if out.is_dir() or not out.parent.is_dir():
+        raise RunError(f"{option}={out} is no place for a file: name a file in a folder that exists.")
+    for path in kept:
+        if out.exists() and path.resolve() in (out.resolve(), *out.resolve().parents):
+            raise RunError(f"{option}={out} would be written over a file of {path}; name another file.")
+
+
 def check_new_folder(folder: pathlib.Path) -> pathlib.Path:
     """Refuses a place where no new folder can be put.
 

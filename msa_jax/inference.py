@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -159,7 +159,31 @@ class Trained:
                 found[name] = metrics.regression_metrics(spec.metrics, prediction, label, spec.label_range)
         return found
 
+    def features(self, split: Split) -> dict[str, np.ndarray]:
+        """What the model makes of clips on the way to its answer.
+
+        Args:
+          split: N clips as they are stored.
+
+        Returns:
+          Name -> float32 [N, F]: those of the model's features that are one vector a clip, "fusion" and, for
+          most models, "text", "audio" and "vision".
+
+        Raises:
+          DataError: if the clips do not have what the model was trained on.
+        """
+
+        def vectors(params: Any, batch_stats: Any, batch: Batch) -> Any:
+            features = infer(self.learner, params, batch_stats, batch).features
+            return {name: x for name, x in features.items() if x.ndim == 2}
+
+        return self._computed(split, jax.jit(vectors))
+
     def _predict_split(self, split: Split) -> dict[str, np.ndarray]:
+        return self._computed(split, self._predictions)
+
+    def _computed(self, split: Split, program: Callable[..., Any]) -> dict[str, np.ndarray]:
+        """What a program of parameters, running statistics and a batch gives for every clip, by name."""
         split = self.prepare(split)
         lengths = clip_lengths(split, models.steps_read(self.config.model))
         if self.config.model.compat:  # as in training, every clip is as long as the longest
@@ -171,11 +195,11 @@ class Trained:
         source = Source(split, self.preprocess, self._mesh, resident=False)
         found: dict[str, np.ndarray] = {}
         for chunk, item in source.items(plan.once()):
-            predictions = self._predictions(self.params, self.batch_stats, _batch(item, chunk.shape))
+            arrays = program(self.params, self.batch_stats, _batch(item, chunk.shape))
             rows, real = chunk.index[0], chunk.weight[0] > 0
-            for task, y in predictions.items():
+            for name, y in arrays.items():
                 y = np.asarray(y)
-                array = found.setdefault(task, np.zeros((len(split), *y.shape[1:]), np.float32))
+                array = found.setdefault(name, np.zeros((len(split), *y.shape[1:]), np.float32))
                 array[rows[real]] = y[real]
         return found
 

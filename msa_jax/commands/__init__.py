@@ -10,6 +10,7 @@ COMMANDS = {
     "study": "train and compare a declared grid of data sets, models, variants and seeds",
     "predict": "score clips with a finished run",
     "evaluate": "all metrics of a finished run on another labelled file",
+    "cases": "single test clips of finished runs: where one errs, what another does better",
     "summarize": "parameters, operations and memory of a configuration",
     "report": "write the report page of a finished run again",
     "check-data": "say what a feature file holds and what is odd about it",

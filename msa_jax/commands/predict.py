@@ -25,8 +25,7 @@ from msa_jax.commands.usage import Parser
 from msa_jax.data import unlabelled
 from msa_jax.data.dataset import Split
 from msa_jax.data.spec import MODALITIES, SPLITS, THREE_CLASSES, DatasetSpec
-from msa_jax.errors import RunError
-from msa_jax.files import write_whole
+from msa_jax.files import check_target, write_whole
 from msa_jax.messages import LOGGER
 
 #: A line of the answer.
@@ -58,7 +57,7 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     messages.set_up(options, answers=True)
     if options.out is not None:
-        _check_target(options.out, options.input, options.workdir)
+        check_target("--out", options.out, options.input, options.workdir)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
     from msa_jax.inference import Trained
     from msa_jax.training import build, pretrained
@@ -140,15 +139,6 @@ def as_jsonl(rows: list[Row]) -> str:
 
     lines = ({key: plain(value) for key, value in row.items()} for row in rows)
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-
-
-def _check_target(out: pathlib.Path, *kept: pathlib.Path) -> None:
-    """Refuses, before any work, a place that cannot be written, and to write over what is ``kept``."""
-    if out.is_dir() or not out.parent.is_dir():
-        raise RunError(f"--out={out} is no place for a file: name a file in a folder that exists.")
-    for path in kept:
-        if out.exists() and path.resolve() in (out.resolve(), *out.resolve().parents):
-            raise RunError(f"--out={out} would be written over a file of {path}; name another file.")
 
 
 def _deliver(content: bytes, out: pathlib.Path | None, clips: int) -> None:

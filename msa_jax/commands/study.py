@@ -1,4 +1,4 @@
-"""Runs a declared study and writes its tables."""
+"""Runs a declared study and writes its tables and its page."""
 
 import argparse
 import pathlib
@@ -15,8 +15,8 @@ def main(argv: list[str]) -> int:
     """The command; returns 1 where a cell failed. The same command goes on with the cells that are left."""
     parser = Parser(
         "study",
-        "Trains every cell of a declared grid (data sets x models x variants x seeds) and writes its tables. "
-        "The same command goes on with a study that was stopped.",
+        "Trains every cell of a declared grid (data sets x models x variants x seeds) and writes its tables "
+        "and a page. The same command goes on with a study that was stopped.",
         ["study --study=configs/studies/cai_table9.py:synthetic,tiny --workdir=runs/table9"],
     )
     parser.add_argument(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from msa_jax.configuration import Config, require_choice
-from msa_jax.data import classes, clean, columns, mmsa, store, synthetic
+from msa_jax.data import classes, clean, columns, mmsa, store, synthetic, unlabelled
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.preprocess import REDUCTIONS, reduced_spec
 from msa_jax.data.spec import (
@@ -229,6 +229,23 @@ def load_dataset(data: Config) -> Dataset:
     names = tuple(map(str, data.get("class_names", ())))  # older configurations have none
     hints = Hints(data.name, data.metrics, tuple(data.label_range), groups, names)
     return open_dataset(_locate(data), hints)
+
+
+def open_split(data: Config, name: str, needs_text: bool = True) -> Split:
+    """One split of the data set that a configuration names, as stored; no statistics are fitted.
+
+    Args:
+      data: the configuration's block.
+      name: "train", "valid" or "test".
+      needs_text: whether text features are required.
+
+    Raises:
+      DataError: as :func:`load_dataset`, and if the split is not there.
+    """
+    if data.source == "synthetic":
+        return load_dataset(data).splits[name]
+    splits, _ = unlabelled.read(_locate(data), name, needs_text)
+    return splits[name]
 
 
 def _locate(data: Config) -> pathlib.Path:

@@ -1,13 +1,16 @@
 """The report's figures as inline SVG: no files, no fonts, no global state, same data same bytes."""
 
+import dataclasses
 import io
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PolyCollection
@@ -17,9 +20,9 @@ from matplotlib.ticker import MaxNLocator
 
 from msa_jax.data.spec import THREE_CLASSES
 
-# Colours that stand for the page's own, which differ between light and dark.
-_INK, _ONE, _TWO = "#010203", "#010204", "#010205"
-_PAGE_COLOURS = {_INK: "currentColor", _ONE: "var(--one)", _TWO: "var(--two)"}
+#: Colours that stand for the page's own, which differ between light and dark.
+INK, ONE, TWO = "#010203", "#010204", "#010205"
+_PAGE_COLOURS = {INK: "currentColor", ONE: "var(--one)", TWO: "var(--two)"}
 #: For lines beyond two; each stands out (3:1) from white as well as from the dark page.
 _SERIES = ("#3b82c4", "#d9722e", "#2f9e6e", "#a368d8", "#c2528b", "#8a8a2e")
 #: Negative to positive, readable on both backgrounds and by the colour-blind.
@@ -29,25 +32,25 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be read out, searched and copied
     "text.parse_math": False,  # a "$" in a name is a "$"
     "font.size": 10,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.facecolor": "none",
     "figure.facecolor": "none",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": _INK,
+    "grid.color": INK,
     "grid.alpha": 0.15,
     "legend.frameon": False,
     "legend.fontsize": 9,
     "lines.linewidth": 1.6,
 }
-# As wide as a phone, so that the text keeps its size there.
-_SIZE = (4.7, 3.3)
+#: Inches: as wide as a phone, so that the text keeps its size there.
+WIDTH, HEIGHT = 4.7, 3.3
 
 #: At most so many points in the t-SNE map and over the density of the scatter plot.
 MAX_POINTS = 1000
@@ -64,21 +67,48 @@ def _style(salt: str) -> Iterator[None]:
         yield
 
 
-def draw(name: str, description: str, paint: Callable[..., None], *data: Any) -> str:
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A figure with its words.
+
+    Attributes:
+      title: what it shows, in a few words.
+      caption: how to read it.
+      svg: the element.
+    """
+
+    title: str
+    caption: str
+    svg: Markup
+
+
+def draw(
+    name: str,
+    description: str,
+    paint: Callable[..., None],
+    *data: Any,
+    height: float = HEIGHT,
+    panels: int = 1,
+) -> str:
     """Draws one figure.
 
     Args:
-      name: unique on the page, made of letters; it starts every id in the figure.
-      description: what the figure shows, for those who do not see it (plain text without quotes).
-      paint: called with the axes and ``data``.
+      name: unique on the page, made of letters and digits; it starts every id in the figure.
+      description: what the figure shows, for those who do not see it.
+      paint: called with the axes (a list of them where there are several panels) and ``data``.
       *data: passed on.
+      height: in inches.
+      panels: how many axes, one below the other with one scale from left to right.
 
     Returns:
       An ``<svg>`` element.
     """
-    with _style(name):
-        figure = Figure(figsize=_SIZE, layout="constrained")
-        paint(figure.subplots(), *data)
+    with _style(name), warnings.catch_warnings():
+        # The page's reader has the letters that the font lacks by which widths are measured here.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        axes = figure.subplots(panels, sharex=True)
+        paint(axes if panels == 1 else list(axes), *data)
         buffer = io.StringIO()
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     return _inline(buffer.getvalue(), name, description)
@@ -98,7 +128,7 @@ def _inline(svg: str, name: str, description: str) -> str:
     for sentinel, colour in _PAGE_COLOURS.items():
         body = body.replace(sentinel, colour)
     box = view[1] if view else ""
-    return f'<svg role="img" aria-label="{description}" viewBox="{box}">{body}'
+    return f'<svg role="img" aria-label="{escape(description)}" viewBox="{box}">{body}'
 
 
 def curves(
@@ -123,13 +153,13 @@ def curves(
     for kind, lines, dashes in (("training", train, "-"), ("validation", valid, "--")):
         for name, values in lines.items():
             if len(names) == 1:
-                label, colour = kind, _ONE if kind == "training" else _TWO
+                label, colour = kind, ONE if kind == "training" else TWO
             else:
                 label = name if kind == "training" or name not in train else "_unlisted"
                 colour = _SERIES[names.index(name) % len(_SERIES)]
             marker = "o" if len(epochs) < 4 else None
             axes.plot(epochs, values, label=label, color=colour, ls=dashes, marker=marker)
-    axes.axvline(best, color=_INK, lw=1.4, ls=":", label=f"best epoch ({best})")
+    axes.axvline(best, color=INK, lw=1.4, ls=":", label=f"best epoch ({best})")
     axes.set_xlabel("epoch")
     axes.set_ylabel(ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -157,35 +187,36 @@ def scatter(axes: Axes, label: np.ndarray, prediction: np.ndarray, limits: tuple
     places = filled[:, None] + corners  # [cells, 4, 2]
     # The square root keeps cells with few clips visible beside full ones.
     shares = np.sqrt(counts[tuple(filled.T)] / counts.max())
-    colours = [to_rgba(_ONE, 0.1 + 0.75 * share) for share in shares]
+    colours = [to_rgba(ONE, 0.1 + 0.75 * share) for share in shares]
     cells = np.stack([x[places[..., 0]], y[places[..., 1]]], axis=-1)
     axes.add_collection(PolyCollection(list(cells), facecolors=colours, linewidths=0))
     shown = _sample(len(label))
-    axes.scatter(label[shown], prediction[shown], s=5, color=_INK, alpha=0.35, linewidths=0)
-    axes.plot(limits, limits, color=_INK, lw=1, ls="--", alpha=0.7)
+    axes.scatter(label[shown], prediction[shown], s=5, color=INK, alpha=0.35, linewidths=0)
+    axes.plot(limits, limits, color=INK, lw=1, ls="--", alpha=0.7)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.set(xlim=x[[0, -1]], ylim=y[[0, -1]], xlabel="true score", ylabel="predicted score")
 
 
-def _sample(n: int) -> np.ndarray:
-    """Rows to show: all, or ``MAX_POINTS`` drawn with a fixed seed."""
-    if n <= MAX_POINTS:
+def _sample(n: int, most: int = MAX_POINTS) -> np.ndarray:
+    """Rows to show: all, or ``most`` drawn with a fixed seed."""
+    if n <= most:
         return np.arange(n)
-    return np.sort(np.random.default_rng(0).choice(n, MAX_POINTS, replace=False))
+    return np.sort(np.random.default_rng(0).choice(n, most, replace=False))
 
 
-def embed(fusion: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """A t-SNE map of fused features (perplexity 30, or a third of the clips where they are few).
+def embed(features: np.ndarray, most: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray] | None:
+    """A t-SNE map of features (perplexity 30, or a third of the clips where they are few).
 
     Args:
-      fusion: float [N, F].
+      features: float [N, F].
+      most: how many clips to show at most.
 
     Returns:
       The rows shown, int [P], and their places, float [P, 2]; None where there is nothing to map:
       fewer than ``MIN_POINTS`` different vectors, or values that are not finite.
     """
-    rows = _sample(len(fusion))
-    points = np.asarray(fusion[rows], np.float64)
+    rows = _sample(len(features), most)
+    points = np.asarray(features[rows], np.float64)
     if not np.isfinite(points).all() or len(np.unique(points, axis=0)) < MIN_POINTS:
         return None
     # These take a second to import: only where a map is drawn.

@@ -1,44 +1,20 @@
 """The report of a run: one HTML page that needs nothing but itself."""
 
-import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from msa_jax import metrics
-from msa_jax.data.spec import THREE_CLASSES, UNIMODAL_TASKS, DatasetSpec, format_columns
+from msa_jax.data.spec import THREE_CLASSES, DatasetSpec, format_columns
 from msa_jax.files import write_whole
 from msa_jax.metrics import METRIC_NAMES, NUMBERS
-from msa_jax.reports import figures, targets
-from msa_jax.reports.run import Run, read_run
-
-#: The model's predictions, in the order of a table; others follow under their own names.
-_HEAD_NAMES = {
-    "M": "final prediction",
-    **{task: f"{modality} alone" for modality, task in UNIMODAL_TASKS.items()},
-    "fusion": "fusion head",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Drawing:
-    """A figure with its words.
-
-    Attributes:
-      title: what it shows, in a few words.
-      caption: how to read it.
-      svg: the element.
-    """
-
-    title: str
-    caption: str
-    svg: Markup
+from msa_jax.reports import confusion, figures, targets, templates
+from msa_jax.reports.run import HEAD_NAMES, Run, ordered, read_run
 
 
 def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
@@ -58,16 +34,10 @@ def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
 
 def render(run: Run) -> str:
     """The page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("msa_jax.reports", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     target = targets.target_for(run.spec, run.config["model"])
     mapped = figures.embed(run.fusion)
-    return environment.get_template("report.html").render(
+    return templates.render(
+        "report.html",
         model=run.config["model"].get("name", "model"),
         spec=run.spec,
         result=run.result,
@@ -94,12 +64,6 @@ def format_value(metric: str, value: Any) -> str:
     if not isinstance(value, int | float) or not math.isfinite(value):
         return "\N{EN DASH}"
     return f"{value:.3f}" if metric in NUMBERS else f"{100 * value:.2f} %"
-
-
-def _ordered(names: Iterable[str]) -> list[str]:
-    """Known predictions first, in the order of a table; a compiled step returns them by the alphabet."""
-    known = list(_HEAD_NAMES)
-    return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def _headline(run: Run) -> list[tuple[str, str]]:
@@ -141,10 +105,10 @@ def _series(run: Run, split: str, key: str) -> list[float]:
     return [float(v) if isinstance(v, int | float) and math.isfinite(v) else math.nan for v in values]
 
 
-def _loss_drawings(run: Run) -> list[Drawing]:
+def _loss_drawings(run: Run) -> list[figures.Drawing]:
     epochs, best = [row["epoch"] for row in run.history], run.result["best_epoch"]
     # In "valid" the terms are named loss_<term>, to tell them from the metrics.
-    terms = _ordered(key for key in run.history[0]["train"] if key != "loss")
+    terms = ordered(key for key in run.history[0]["train"] if key != "loss")
     total = {split: {"loss": _series(run, split, "loss")} for split in ("train", "valid")}
     parts = {
         "train": {term: _series(run, "train", term) for term in terms},
@@ -159,12 +123,12 @@ def _loss_drawings(run: Run) -> list[Drawing]:
         else "Mean absolute error of the final prediction, in label units."
     )
     drawings = [
-        Drawing(
+        figures.Drawing(
             "Loss",
             "All terms together, as trained. The dotted line marks the epoch whose model was kept.",
             _draw("loss", "Training and validation loss by epoch", epochs, total, best, "loss"),
         ),
-        Drawing(
+        figures.Drawing(
             f"Validation {name}",
             meaning,
             _draw("score", f"Validation {name} by epoch", epochs, score, best, name),
@@ -173,7 +137,7 @@ def _loss_drawings(run: Run) -> list[Drawing]:
     if terms:
         caption = "Each term of the loss, unweighted: solid on the training split, dashed on validation."
         drawing = _draw("terms", "Terms of the loss by epoch", epochs, parts, best, "loss term")
-        drawings.append(Drawing("Loss by task", caption, drawing))
+        drawings.append(figures.Drawing("Loss by task", caption, drawing))
     return drawings
 
 
@@ -186,7 +150,7 @@ def _draw(
     return Markup(painted)
 
 
-def _scatter(run: Run) -> Drawing:
+def _scatter(run: Run) -> figures.Drawing:
     prediction = run.predictions["M"]
     shown = min(len(run.label), figures.MAX_POINTS)
     dots = "single clips" if shown == len(run.label) else f"{shown} of them, drawn at random"
@@ -199,10 +163,12 @@ def _scatter(run: Run) -> Drawing:
         run.spec.label_range,
     )
     caption = f"The stronger a cell's colour, the more of the {len(run.label)} test clips; dots are {dots}. "
-    return Drawing("Predicted and true scores", caption + "The dashed line is where both agree.", Markup(svg))
+    return figures.Drawing(
+        "Predicted and true scores", caption + "The dashed line is where both agree.", Markup(svg)
+    )
 
 
-def _tsne(run: Run, mapped: tuple[np.ndarray, np.ndarray]) -> Drawing:
+def _tsne(run: Run, mapped: tuple[np.ndarray, np.ndarray]) -> figures.Drawing:
     rows, places = mapped
     svg = figures.draw(
         "tsne",
@@ -218,29 +184,14 @@ def _tsne(run: Run, mapped: tuple[np.ndarray, np.ndarray]) -> Drawing:
     shown = f"all {total}" if len(rows) == total else f"{len(rows)} of {total}"
     colour = "their true class" if run.classifies else "their true score"
     caption = f"t-SNE of {shown} test clips, coloured by {colour}. Distances between groups mean little."
-    return Drawing("Fused features", caption, Markup(svg))
+    return figures.Drawing("Fused features", caption, Markup(svg))
 
 
-def _confusion(run: Run) -> list[dict[str, Any]]:
+def _confusion(run: Run) -> list[Mapping[str, Any]]:
     """One table per class count: rows of (count, share of the row)."""
-    tables = []
-    if run.classifies:
-        true, predicted = run.label.astype(int), run.predictions["M"].astype(int)
-        n = len(run.class_names)
-        matrices, all_names = {n: metrics.confusion(true, predicted, n)}, {n: run.class_names}
-    else:
-        scale = run.spec.metrics, run.spec.label_range
-        matrices = metrics.confusion_matrices(scale[0], run.predictions["M"], run.label, scale[1])
-        all_names = metrics.score_classes(*scale)
-    for n, matrix in matrices.items():
-        totals = matrix.sum(axis=1)
-        rows = [
-            [(int(count), count / total if total else 0.0) for count in row]
-            for row, total in zip(matrix, totals, strict=True)
-        ]
-        names = all_names[n]
-        tables.append({"n": n, "names": names, "rows": list(zip(names, totals.tolist(), rows, strict=True))})
-    return tables
+    names = run.class_names if run.classifies else ()
+    found = confusion.matrices(run.spec.metrics, run.spec.label_range, names, run.label, run.predictions["M"])
+    return [confusion.as_table(*matrix) for matrix in found.values()]
 
 
 def _heads(run: Run) -> list[tuple[str, list[str]]]:
@@ -249,11 +200,11 @@ def _heads(run: Run) -> list[tuple[str, list[str]]]:
         return []
     keys = _headline_keys(run)
     rows = []
-    for name in _ordered(run.predictions):
+    for name in ordered(run.predictions):
         scores = metrics.regression_metrics(
             run.spec.metrics, run.predictions[name], run.label, run.spec.label_range
         )
-        rows.append((_HEAD_NAMES.get(name, name), [format_value(key, scores[key]) for key in keys]))
+        rows.append((HEAD_NAMES.get(name, name), [format_value(key, scores[key]) for key in keys]))
     return rows
 
 

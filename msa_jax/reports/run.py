@@ -6,13 +6,20 @@ import io
 import json
 import pathlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from msa_jax.data.spec import SPLITS, THREE_CLASSES, DatasetSpec
+from msa_jax.data.spec import SPLITS, THREE_CLASSES, UNIMODAL_TASKS, DatasetSpec
 from msa_jax.errors import DataError, RunError
+
+#: The model's predictions, in the order of a table; others follow under their own names.
+HEAD_NAMES = {
+    "M": "final prediction",
+    **{task: f"{modality} alone" for modality, task in UNIMODAL_TASKS.items()},
+    "fusion": "fusion head",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +56,12 @@ class Run:
     def classifies(self) -> bool:
         """Whether the run predicts classes instead of scores."""
         return self.config["model"].get("task") == "classification"
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Known predictions first, in the order of a table; a compiled step returns them by the alphabet."""
+    known = list(HEAD_NAMES)
+    return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def read_run(workdir: pathlib.Path) -> Run:

@@ -1,4 +1,4 @@
-"""The folder of a study: ``study.json``, ``cells/NAME/`` (ordinary run folders), ``logs/``, ``table.*``."""
+"""A study's folder: ``study.json``, ``cells/NAME/`` (run folders), ``logs/``, ``table.*``, ``study.html``."""
 
 import itertools
 import json

@@ -69,6 +69,7 @@ class Line:
     """A row of a table.
 
     Attributes:
+      row: its choices on all axes but the seed.
       labels: of the table's axes; with the number of seeds where it is smaller than other rows'.
       entries: per column an entry per key.
       targets: per column the paper's figure per key, None for none.
@@ -77,6 +78,7 @@ class Line:
       seconds: of training, the mean over seeds.
     """
 
+    row: tuple[str, ...]
     labels: tuple[str, ...]
     entries: tuple[tuple[Entry, ...], ...]
     targets: tuple[tuple[float | None, ...], ...]
@@ -141,6 +143,7 @@ def lay_out(
         columns = _columns(kind, rows, study)
         lines = [
             Line(
+                row=row.labels,
                 labels=_labels(study, row, most, shown),
                 entries=entries,
                 targets=tuple(
@@ -260,7 +263,13 @@ def _labels(study: Study, row: RowResults, most: int, shown: Sequence[int]) -> t
     return tuple(labels)
 
 
-def footnotes(study: Study, results: StudyResults, statistics: Statistics, second: str) -> list[str]:
+def footnotes(
+    study: Study,
+    results: StudyResults,
+    statistics: Statistics,
+    second: str,
+    operations: Mapping[tuple[str, ...], int] | None = None,
+) -> list[str]:
     """What a reader must know of the tables, a sentence or two each.
 
     Args:
@@ -268,6 +277,7 @@ def footnotes(study: Study, results: StudyResults, statistics: Statistics, secon
       results: of its finished cells.
       statistics: of these results.
       second: how the second best figure is set, "underlined".
+      operations: row -> multiplications and additions per clip.
     """
     notes = [
         "Mean ± sample deviation over seeds, test split; shares in percent. The best of a column is bold, "
@@ -288,6 +298,11 @@ def footnotes(study: Study, results: StudyResults, statistics: Statistics, secon
             "Not defined for some seed, as the correlation of constant predictions is not: "
             f"{'; '.join(undefined)}."
         )
+    if operations:
+        notes.append("Operations are multiply-accumulates of one clip at full length, one a product.")
+        uncounted = [", ".join(row) for row in results.rows if row not in operations]
+        if uncounted:
+            notes.append(f"Operations could not be counted for {'; '.join(uncounted)}.")
     notes += statistics.notes
     unfinished = [name for name, why in results.left_out.items() if why == "not finished"]
     if unfinished:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,10 @@ class RowResults:
       parameters: how many the model has.
       seconds: float64 [S], of training.
       best_epoch: int64 [S].
+      history: ("train" or "valid", metric or loss) -> float64 [S, E] by epochs, NaN where a seed has no
+        value, as after its last epoch.
+      epochs: int64 [S], how many each seed was trained; the largest is E.
+      synthetic: whether the clips were made by a program.
     """
 
     labels: tuple[str, ...]
@@ -51,6 +56,9 @@ class RowResults:
     parameters: int
     seconds: np.ndarray
     best_epoch: np.ndarray
+    history: Mapping[tuple[str, str], np.ndarray] = dataclasses.field(default_factory=dict)
+    epochs: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    synthetic: bool = False
 
     @property
     def metric_keys(self) -> tuple[str, ...]:
@@ -127,7 +135,23 @@ def _row(labels: tuple[str, ...], runs: Mapping[str, Run]) -> RowResults:
         parameters=first.result["parameters"],
         seconds=np.array([run.result["seconds"] for run in every], np.float64),
         best_epoch=np.array([run.result["best_epoch"] for run in every], np.int64),
+        history=_history([run.history for run in every]),
+        epochs=np.array([len(run.history) for run in every], np.int64),
+        synthetic=first.spec.synthetic,
     )
+
+
+def _history(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[tuple[str, str], np.ndarray]:
+    """The epochs of the seeds; see :class:`RowResults`."""
+    longest = max(map(len, seeds))
+    found: dict[tuple[str, str], np.ndarray] = {}
+    for seed, epochs in enumerate(seeds):
+        for epoch, row in enumerate(epochs):
+            for split in ("train", "valid"):
+                for key, value in row[split].items():
+                    empty = np.full((len(seeds), longest), np.nan)
+                    found.setdefault((split, key), empty)[seed, epoch] = _number(value)
+    return found
 
 
 def _stacked(tests: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
-"""Runs a study: every cell that is not done, then the tables."""
+"""Runs a study: every cell that is not done, then the tables and the page."""
 
 import dataclasses
+import importlib.util
 import pathlib
 import re
 import time
@@ -18,9 +19,13 @@ from msa_jax.studies.folder import StudyFolder
 from msa_jax.studies.grid import Study, checked
 from msa_jax.studies.jobs import HOW, Job, Watch
 from msa_jax.studies.local import Pool
+from msa_jax.studies.operations import count_operations
 from msa_jax.studies.results import read_results
 from msa_jax.studies.statistics import compare
 from msa_jax.studies.tables import write_tables
+
+#: What a page needs that training does without: module -> package.
+_OF_PAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 
 
 def load_study(path: str) -> Study:
@@ -93,7 +98,7 @@ def run_study(
     overrides: Sequence[str] = (),
     execution: Execution | None = None,
 ) -> dict[str, str]:
-    """Trains the cells that are left, and writes the tables of all that are done.
+    """Trains the cells that are left, and writes the tables and the page of all that are done.
 
     Args:
       path: of the study, ``PATH.py[:ARGUMENT]``.
@@ -132,19 +137,30 @@ def run_declared(
         epochs = {name: config.train.epochs for name, (_, config) in cells.items()}
         with Watching(len(left), epochs) as watching:
             ended = execution.train(jobs, watching.look)
-    write(study, folder)
+    write(study, folder, execution.compile_cache)
     return {name: error for name, error in ended.items() if error}
 
 
-def write(study: Study, folder: StudyFolder) -> None:
-    """Writes the tables of what is done so far."""
+def write(study: Study, folder: StudyFolder, compile_cache: str = "") -> None:
+    """Writes the tables and the page of what is done so far; see :func:`run_study`."""
     results = read_results(study, folder.cells)
     if not results.rows:
         LOGGER.warning("no cell is done, so there is no table.")
         return
     statistics = compare(study, results)
-    for path in write_tables(study, results, statistics, folder.path):
+    # Here, not at the top: it starts JAX, which a study's checks do without.
+    from msa_jax.training import build
+
+    build.use_compile_cache(compile_cache)
+    operations = count_operations(study, results, folder.cells)
+    for path in write_tables(study, results, statistics, folder.path, operations):
         LOGGER.info(f"table: {path}")
+    if absent := [pip for module, pip in _OF_PAGES.items() if importlib.util.find_spec(module) is None]:
+        LOGGER.warning(f"no study.html: it needs more packages; pip install {' '.join(absent)}")
+        return
+    from msa_jax.studies import page  # here, not at the top: it needs those packages
+
+    LOGGER.info(f"page: {page.write_page(study, results, statistics, folder.path, operations)}")
 
 
 def _job(folder: StudyFolder, name: str, config: Config) -> Job:

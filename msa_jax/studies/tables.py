@@ -46,11 +46,11 @@ def write_tables(
       RunError: if one cannot be written.
     """
     tables = lay_out(study, results, statistics, operations)
-    notes = footnotes(study, results, statistics, "in italics")
+    notes = footnotes(study, results, statistics, "in italics", operations)
     contents = {
         "table.csv": seeds_csv(study, results, operations),
         "table.md": to_markdown(study, tables, notes, statistics),
-        "table.tex": to_latex(study, tables, footnotes(study, results, statistics, "underlined")),
+        "table.tex": to_latex(study, tables, footnotes(study, results, statistics, "underlined", operations)),
     }
     if statistics.comparisons:
         contents["table_differences.csv"] = differences_csv(study, statistics)

@@ -15,6 +15,7 @@ from msa_jax import models
 from msa_jax.configuration import Config
 from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
+from msa_jax.data.spec import DatasetSpec
 from msa_jax.summary import thop
 from msa_jax.summary.operations import count_macs
 from msa_jax.training import build, checks, optim, pretrained, state, step
@@ -93,6 +94,21 @@ def summarise(config: Config) -> dict[str, Any]:
         "state_and_batch_bytes": planned.argument_size_in_bytes,
         "intermediates_bytes": planned.temp_size_in_bytes,
     }
+
+
+def operations(config: Config, spec: DatasetSpec) -> int:
+    """Multiply-accumulates of one prediction at full length; only shapes are computed.
+
+    Args:
+      config: of a run, as its folder has it.
+      spec: the run's data set as its model reads it.
+
+    Raises:
+      ConfigError: for a model that the configuration does not build.
+    """
+    model, clip = models.build(config.model, spec), jax.eval_shape(lambda: example_batch(spec, 1))
+    variables = jax.eval_shape(lambda b: model.init(jax.random.key(0), b, train=False), clip)
+    return count_macs(lambda v, b: model.apply(v, b, train=False), variables, clip)
 
 
 def _flat(tree: Any) -> dict[str, Any]:

@@ -68,6 +68,19 @@ def test_the_table_and_one_split(run, capsys):
     assert "valid" not in out
 
 
+def test_features_are_those_that_the_run_left_for_its_clips(run):
+    folder, data, _ = run("regression")
+    trained = msa_jax.load(folder)
+    splits, _ = trained.read(data, "test")
+    found = trained.features(splits["test"])
+    with np.load(folder / "features.npz") as left:
+        np.testing.assert_allclose(found["fusion"], left["fusion"], atol=1e-6)
+    assert {name: x.shape[0] for name, x in found.items()} == dict.fromkeys(
+        ("text", "audio", "vision", "fusion"), 4
+    )
+    assert all(x.ndim == 2 for x in found.values())
+
+
 def test_clips_without_labels_are_one_sentence(run, tmp_path):
     part = {k: v for k, v in feature_files.content()["test"].items() if "_labels" not in k}
     for task, says in (("regression", "no scores"), ("classification", "no class labels")):

@@ -7,8 +7,9 @@ import feature_files
 import numpy as np
 import pytest
 
+from msa_jax.configuration import load
 from msa_jax.data import clean, columns, store
-from msa_jax.data.opening import Hints, open_dataset
+from msa_jax.data.opening import Hints, load_dataset, open_dataset, open_split
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 from msa_jax.errors import DataError
 
@@ -131,6 +132,30 @@ def test_edges_of_neutral_scores_are_those_of_the_metric_set(saved, metrics, edg
     spec = open_dataset(saved(data), dataclasses.replace(HINTS, metrics=metrics)).spec
     assert spec.class_edges == edges
     assert DatasetSpec.from_json(spec.to_json()) == spec
+
+
+def test_one_split_is_that_of_the_whole_data_set(saved):
+    data = load("configs/mosi.py:lf_dnn", [f"data.path={saved(feature_files.content())}"]).data
+    same_split(open_split(data, "test"), load_dataset(data).splits["test"])
+
+
+def test_one_split_of_generated_clips():
+    data = load("configs/synthetic.py:lf_dnn", ["data.synthetic.counts=(4,3,2)"]).data
+    same_split(open_split(data, "valid"), load_dataset(data).splits["valid"])
+
+
+def same_split(one, other):
+    assert one.ids.tolist() == other.ids.tolist()
+    for m in one.values:
+        np.testing.assert_array_equal(one.values[m], other.values[m])
+    assert (one.raw_text is None) == (other.raw_text is None)
+    assert one.raw_text is None or one.raw_text.tolist() == other.raw_text.tolist()
+
+
+def test_a_split_of_data_that_has_gone_is_one_sentence(tmp_path):
+    data = load("configs/mosi.py:lf_dnn", [f"data.path={tmp_path / 'gone.pkl'}"]).data
+    with pytest.raises(DataError, match=r"there is no .*gone.pkl"):
+        open_split(data, "test")
 
 
 def test_descriptions_of_other_versions_are_read():

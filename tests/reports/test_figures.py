@@ -10,7 +10,7 @@ import pytest
 
 from msa_jax.reports import figures
 
-TEMPLATE = pathlib.Path(figures.__file__).with_name("report.html").read_text()
+STYLE = pathlib.Path(figures.__file__).with_name("style.css").read_text()
 
 
 def drawn_curves(name="loss", valid=(2.0, 1.5, 1.6)):
@@ -31,8 +31,8 @@ def contrast(a, b):
 
 
 def page_colours(name):
-    """A colour of the template in light and dark."""
-    return re.findall(rf"--{name}: (#\w+);", TEMPLATE)
+    """A colour of the pages in light and dark."""
+    return re.findall(rf"--{name}: (#\w+);", STYLE)
 
 
 def test_colours_stand_out_in_light_and_dark():

@@ -1,61 +1,22 @@
 import html
-import html.parser
 import itertools
 import json
-import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 
 import fake_run
 import numpy as np
 import pytest
+from page_reader import CHROMIUM, MEASURE, Page, browse
 
 from msa_jax import errors, metrics
 from msa_jax.commands import report
 from msa_jax.errors import RunError
 from msa_jax.reports import page, run
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NONE = "\N{EN DASH}"  # what a table shows where there is no figure
-VOID = {"meta", "link", "img", "br", "hr", "input"}
-
-
-class Page(html.parser.HTMLParser):
-    """The parsed page: elements in order, ids, links, tables as text; checks that elements nest."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.open, self.tables, self.text = [], [], [], ""
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        if tag == "tr":
-            self.tables[-1].append([])
-        if tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-        if {"td", "th"} & set(self.open):
-            self.tables[-1][-1][-1] += data
-
-    def attributes(self, name):
-        return [attributes[name] for _, attributes in self.elements if name in attributes]
 
 
 def written(folder, **kwargs):
@@ -307,28 +268,6 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys, monkeypatc
     assert shown.startswith("error: ")
     assert shown.count("\n") == 1
     assert "Traceback" not in shown
-
-
-# A frame as wide as a phone, with everything unfolded, tells how far its page reaches.
-MEASURE = """<!DOCTYPE html><body><iframe style="width:360px;height:4000px;border:0" srcdoc="{page}"></iframe>
-<script>onload = () => {{
-  const inner = document.querySelector("iframe").contentDocument;
-  inner.querySelectorAll("details").forEach(d => d.open = true);
-  const wide = [...inner.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > 360.5);
-  document.body.innerHTML = "<output>" + inner.documentElement.scrollWidth + " "
-    + wide.map(e => e.tagName + "." + e.className).join(" ") + "</output>";
-}};</script></body>"""
-
-
-def browse(path, profile):
-    """The page's final DOM and what the browser's console says, without a network."""
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--enable-logging=stderr", "--v=0", f"--user-data-dir={profile}", "--dump-dom", path.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ, check=True)
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 @pytest.mark.extras

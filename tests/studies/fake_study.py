@@ -59,6 +59,8 @@ def write_cell(
     clips: int = 20,
     classify: bool = False,
     first_clip: int = 0,
+    epochs: int = 1,
+    noise: float = 1.0,
 ) -> pathlib.Path:
     """The run folder of a finished cell, with noise by its seed and labels that all cells share."""
     folder = cells / cell.name
@@ -74,7 +76,7 @@ def write_cell(
         columns = {"label": label, "prediction": logits.argmax(axis=1)}
         columns |= {f"logit_{k}": logits[:, k] for k in range(3)}
     else:
-        columns = {"label": label, "prediction": label + rng.normal(0, 1, clips).astype(np.float32)}
+        columns = {"label": label, "prediction": label + rng.normal(0, noise, clips).astype(np.float32)}
         columns["prediction_T"] = columns["prediction"] / 2
         test = metrics.regression_metrics(metric_set, columns["prediction"], label)
     lines = [",".join(["split", "id", *columns])]
@@ -97,8 +99,11 @@ def write_cell(
         "train": {"seed": seed},
     }
     (folder / "config.json").write_text(json.dumps(config))
-    epoch = {"epoch": 1, "train": {"loss": 1.0}, "valid": {"loss": 1.0}}
-    (folder / "metrics.jsonl").write_text(json.dumps(epoch) + "\n")
+    rows = [
+        {"epoch": k, "train": {"loss": 1 / k}, "valid": {"loss": 1.0, "mae": seed + k, "acc3": 0.5}}
+        for k in range(1, epochs + 1)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     buffer = io.BytesIO()
     np.savez(buffer, fusion=np.zeros((clips, 2), np.float32), label=label)
     (folder / "features.npz").write_bytes(buffer.getvalue())

@@ -33,6 +33,31 @@ def test_rows_hold_the_seeds_in_order(tmp_path):
         assert {key: row.metrics[key][k] for key in again} == again
 
 
+def test_the_epochs_of_seeds_stand_beside_each_other(tmp_path):
+    for cell, epochs in zip(STUDY.cells, (3, 1, 2, 1, 1, 1), strict=True):
+        fake_study.write_cell(tmp_path, cell, epochs=epochs)
+    row = read_results(STUDY, tmp_path).rows[TFN]
+    assert list(row.epochs) == [3, 1, 2]
+    none = float("nan")
+    np.testing.assert_array_equal(
+        row.history["valid", "mae"], [[1112, 1113, 1114], [1113, none, none], [1114, 1115, none]]
+    )
+    np.testing.assert_array_equal(row.history["train", "loss"][0], [1, 1 / 2, 1 / 3])
+    assert not row.synthetic
+
+
+def test_a_value_that_an_epoch_lacks_is_none_of_the_others(tmp_path):
+    study = Study("one", grid(data_sets("mosi"), models("tfn")))
+    folder = fake_study.write_cell(tmp_path, study.cells[0], epochs=3)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows[1]["train"]["loss"] = None
+    del rows[2]["valid"]["mae"]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    history = read_results(study, tmp_path).rows["mosi", "tfn"].history
+    assert list(np.isnan(history["train", "loss"][0])) == [False, True, False]
+    assert list(np.isnan(history["valid", "mae"][0])) == [False, False, True]
+
+
 def test_classes_come_with_their_logits(tmp_path):
     for cell in STUDY.cells:
         fake_study.write_cell(tmp_path, cell, classify=True)

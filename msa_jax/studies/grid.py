@@ -75,6 +75,11 @@ class Cell:
         """The labels of all axes but the seed: cells that share them make one row of a table."""
         return tuple(label for axis, label in self.labels.items() if axis != SEED)
 
+    @property
+    def tiny(self) -> bool:
+        """Whether it is a try, with small widths and two epochs."""
+        return "tiny" in self.config.partition(":")[2].split(",")
+
     def overrides(self) -> list[str]:
         """The settings as the command line has them, ``"train.seed=1112"``."""
         return [f"{key}={_as_text(value)}" for key, value in self.settings.items()]

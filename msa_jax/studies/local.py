@@ -30,7 +30,7 @@ class Worker:
     Args:
       place: of the process in the pool, from 0.
       cores: that it may use; none for all.
-      compile_cache: the folder of compiled programs, "" for the user's.
+      flags: further arguments of its command.
       said: where its answers go, as (worker, answer); an answer of None says that the process ended.
     """
 
@@ -38,11 +38,11 @@ class Worker:
         self,
         place: int,
         cores: Sequence[int],
-        compile_cache: str,
+        flags: Sequence[str],
         said: "queue.Queue[tuple[Worker, Any]]",
     ):
         self.place = place
-        command = [sys.executable, *WORKER, f"--compile-cache={compile_cache}"]
+        command = [sys.executable, *WORKER, *flags]
         command += [f"--cores={','.join(map(str, cores))}"] if cores else []
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
@@ -92,12 +92,12 @@ class Pool:
       cells: in their order.
       processes: how many; 0 for as many as memory and cores bear.
       how: several seeds of one configuration are trained, see :func:`msa_jax.studies.jobs.tasks`.
-      compile_cache: the folder of compiled programs, "" for the user's.
+      flags: further arguments of :mod:`msa_jax.studies.worker`.
       watch: called about twice a second.
     """
 
-    def __init__(self, cells: Sequence[Job], processes: int, how: str, compile_cache: str, watch: Watch):
-        self.cells, self.how, self.watch, self.compile_cache = list(cells), how, watch, compile_cache
+    def __init__(self, cells: Sequence[Job], processes: int, how: str, flags: Sequence[str], watch: Watch):
+        self.cells, self.how, self.watch, self.flags = list(cells), how, watch, flags
         self.wanted, self.backend = processes, ""
         #: None before the first process has told what it runs on.
         self.waiting: list[Task] | None = None
@@ -143,7 +143,7 @@ class Pool:
         taken = {worker.place for worker in self.workers}
         place = next(place for place in range(self.most) if place not in taken)
         share = self.cores[place :: self.most] if self.most > 1 else ()
-        self.workers.append(Worker(place, share, self.compile_cache, self.said))
+        self.workers.append(Worker(place, share, self.flags, self.said))
 
     def _next(self, worker: Worker) -> None:
         if self.waiting:

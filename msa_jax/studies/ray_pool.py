@@ -54,14 +54,19 @@ class RayPool:
       cells: in their order.
       resources: of a task, see :func:`read_resources`.
       how: several seeds of one configuration are trained, see :func:`msa_jax.studies.jobs.tasks`.
-      compile_cache: the folder of compiled programs, "" for the user's on each node.
+      flags: further arguments of :mod:`msa_jax.studies.worker`.
       watch: called about twice a second.
     """
 
     def __init__(
-        self, cells: Sequence[Job], resources: Mapping[str, float], how: str, compile_cache: str, watch: Watch
+        self,
+        cells: Sequence[Job],
+        resources: Mapping[str, float],
+        how: str,
+        flags: Sequence[str],
+        watch: Watch,
     ):
-        self.resources, self.compile_cache, self.watch = dict(resources), compile_cache, watch
+        self.resources, self.flags, self.watch = dict(resources), list(flags), watch
         backend = "accelerator" if self.resources.get("GPU") or self.resources.get("TPU") else "cpu"
         absolute = [Job(job.name, job.config, job.folder.resolve(), job.log.resolve()) for job in cells]
         self.tasks = jobs.tasks(absolute, how, backend)
@@ -108,9 +113,7 @@ class RayPool:
 
     def _watched(self, ray: Any, stopped: Sequence[int]) -> dict[str, str]:
         train = ray.remote(train_task).options(**_options(self.resources))
-        waiting = {
-            train.remote(jobs.line(task), os.getcwd(), self.compile_cache): task for task in self.tasks
-        }
+        waiting = {train.remote(jobs.line(task), os.getcwd(), self.flags): task for task in self.tasks}
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=LOOK)
             for one in done:
@@ -174,13 +177,13 @@ def _options(resources: Mapping[str, float]) -> dict[str, Any]:
     return {"num_cpus": 0, **known, "resources": other, "max_retries": -1, "retry_exceptions": False}
 
 
-def train_task(line: str, folder: str, compile_cache: str) -> dict[str, str]:
+def train_task(line: str, folder: str, flags: Sequence[str]) -> dict[str, str]:
     """Trains the cells of one task on the node that this runs on.
 
     Args:
       line: see :func:`msa_jax.studies.jobs.line`.
       folder: to start in, for paths in the configuration.
-      compile_cache: see :class:`RayPool`.
+      flags: see :class:`RayPool`.
 
     Returns:
       name -> "" where the cell is done, else why it failed.
@@ -188,7 +191,7 @@ def train_task(line: str, folder: str, compile_cache: str) -> dict[str, str]:
     if not pathlib.Path(folder).is_dir():
         error = f"{folder}, where the study was started, is not on the node {os.uname().nodename}."
         return {cell["name"]: error for cell in json.loads(line)}
-    command = [sys.executable, *WORKER, f"--compile-cache={compile_cache}", f"--patience={PATIENCE}"]
+    command = [sys.executable, *WORKER, *flags, f"--patience={PATIENCE}"]
     process = subprocess.Popen(
         command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )

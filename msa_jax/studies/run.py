@@ -84,12 +84,19 @@ class Execution:
         elif self.resources:
             raise ConfigError("--resources is of a Ray cluster; add --executor=ray.")
 
-    def train(self, jobs: Sequence[Job], watch: Watch) -> dict[str, str]:
-        """Trains cells; see :meth:`msa_jax.studies.local.Pool.run`."""
+    def train(self, jobs: Sequence[Job], watch: Watch, tries: bool = False) -> dict[str, str]:
+        """Trains cells; see :meth:`msa_jax.studies.local.Pool.run`.
+
+        Args:
+          jobs: in their order.
+          watch: see :data:`msa_jax.studies.jobs.Watch`.
+          tries: whether they run for seconds, and so are better compiled quickly than well.
+        """
+        flags = [f"--compile-cache={self.compile_cache}"] + ["--quick-compile"] * tries
         if self.executor == "ray":
             resources = ray_pool.read_resources(self.resources)
-            return ray_pool.RayPool(jobs, resources, self.how, self.compile_cache, watch).run()
-        return Pool(jobs, self.processes, self.how, self.compile_cache, watch).run()
+            return ray_pool.RayPool(jobs, resources, self.how, flags, watch).run()
+        return Pool(jobs, self.processes, self.how, flags, watch).run()
 
 
 def run_study(
@@ -136,7 +143,8 @@ def run_declared(
     if jobs:
         epochs = {name: config.train.epochs for name, (_, config) in cells.items()}
         with Watching(len(left), epochs) as watching:
-            ended = execution.train(jobs, watching.look)
+            tries = all(cell.tiny for cell, _ in cells.values())
+            ended = execution.train(jobs, watching.look, tries)
     write(study, folder, execution.compile_cache)
     return {name: error for name, error in ended.items() if error}
 

@@ -61,7 +61,7 @@ def jobs(folder, *names):
 
 
 def pool(folder, *names, processes=0, watch=lambda _jobs, _ended: None):
-    return Pool(jobs(folder, *names), processes, "auto", "off", watch)
+    return Pool(jobs(folder, *names), processes, "auto", (), watch)
 
 
 def processes_of(folder, names):
@@ -156,7 +156,7 @@ def test_the_cells_of_a_task_end_one_by_one_and_together(pretend, tmp_path):
         for i, name in enumerate(("a", "b fails", "c"))
     ]
     cells += [Job("e", config(9, epochs=2), tmp_path / "cells" / "e", tmp_path / "log")]
-    assert Pool(cells, 1, "vmap", "off", lambda *_: None).run() == {
+    assert Pool(cells, 1, "vmap", (), lambda *_: None).run() == {
         "a": "", "b fails": "no good.", "c": "", "e": "",
     }  # fmt: skip
     together = {job.name: (job.folder / "together").read_text() for job in cells}

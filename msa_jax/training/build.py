@@ -58,13 +58,13 @@ class Setup(NamedTuple):
     fresh: Callable[[int], TrainState]
 
 
-def build_mesh(devices: int, seeds: int = 1) -> Mesh:
+def build_mesh(devices: int, seeds: int = 0) -> Mesh:
     """All devices (0), or the first ``devices`` of them, on one "data" axis.
 
     Args:
       devices: how many.
-      seeds: trained at once. Where there are several, a "seed" axis in front takes as many devices as
-        divide both; the clips of a batch are spread over the rest.
+      seeds: trained at once. A "seed" axis in front takes as many devices as divide both; the clips of a
+        batch are spread over the rest. 0: there is no such axis.
 
     Raises:
       ConfigError: if there are fewer.
@@ -73,7 +73,7 @@ def build_mesh(devices: int, seeds: int = 1) -> Mesh:
     if devices > len(found):
         raise ConfigError(f"train.devices={devices}, but there are {len(found)}; 0 uses them all.")
     chosen = np.array(found[: devices or len(found)])
-    if seeds == 1:
+    if not seeds:
         return Mesh(chosen, ("data",))
     return Mesh(chosen.reshape(math.gcd(len(chosen), seeds), -1), ("seed", "data"))
 
@@ -137,13 +137,13 @@ def metric_keys(config: Config, spec: DatasetSpec) -> tuple[str, ...]:
     return metrics.regression_keys(spec.metrics, spec.label_range)
 
 
-def build(config: Config, dataset: Dataset, seeds: int = 1) -> Setup:
+def build(config: Config, dataset: Dataset, seeds: int = 0) -> Setup:
     """Everything from model to loader; nothing has been computed on clips yet.
 
     Args:
       config: the whole configuration, see :func:`msa_jax.training.checks.check`.
       dataset: see :func:`prepare`.
-      seeds: trained at once, see :mod:`msa_jax.training.seeds`.
+      seeds: trained at once, see :mod:`msa_jax.training.seeds`; 0 for a run of its own.
 
     Raises:
       ConfigError: for settings that cannot work.

@@ -61,9 +61,26 @@ def run_study(
       RunError: if the folder belongs to another study.
       Interrupted: after SIGTERM or Ctrl-C, once everything is saved.
     """
-    study = load_study(path)
+    return run_declared(load_study(path), path, workdir, overrides, processes, compile_cache)
+
+
+def run_declared(
+    study: Study,
+    name: str,
+    workdir: str | pathlib.Path,
+    overrides: Sequence[str] = (),
+    processes: int = 0,
+    compile_cache: str = "",
+) -> dict[str, str]:
+    """As :func:`run_study`, of a study that no file declares.
+
+    Args:
+      study: to be run.
+      name: by which its folder knows it again.
+      workdir: see :func:`run_study`, as for the others.
+    """
     cells = checked(study, overrides)
-    folder = StudyFolder(workdir, path)
+    folder = StudyFolder(workdir, name)
     left = folder.declare(study, cells)
     jobs = [_job(folder, name, cells[name][1]) for name in left]
     LOGGER.info(f"{study.title}: {len(cells)} cells, {len(cells) - len(left)} of them done.")

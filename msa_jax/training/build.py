@@ -184,12 +184,16 @@ def _describe(mesh: Mesh, plan: Plan, resident: bool, params: Any, groups: tuple
     )
 
 
-def use_compile_cache(folder: str) -> None:
+def use_compile_cache(folder: str, small: bool = False) -> None:
     """Keeps compiled programs on disk between runs.
 
     Args:
       folder: where; "off" for nowhere, "" for the user's cache folder.
+      small: also those that are quick to compile, for whoever trains many runs of like shape.
     """
+    if small:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if folder == "off":
         return
     if not folder:

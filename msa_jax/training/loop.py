@@ -1,10 +1,11 @@
 """The training loop: epochs of chunks, validation, early stopping, checkpoints, and the final files."""
 
 import contextlib
+import dataclasses
 import math
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -16,7 +17,7 @@ from msa_jax.configuration import Config
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.loader import Chunk, Step
 from msa_jax.data.opening import load_dataset
-from msa_jax.data.spec import DatasetSpec
+from msa_jax.data.spec import SPLITS, DatasetSpec
 from msa_jax.errors import RunError
 from msa_jax.messages import LOGGER
 from msa_jax.training import build, pretrained, processes, profiling
@@ -35,13 +36,27 @@ from msa_jax.training.stopping import StopRequest
 from msa_jax.training.trackers import Trackers, chosen
 
 
-def train_and_evaluate(config: Config, workdir: str | pathlib.Path, profile: str = "") -> dict[str, Any]:
+#: Called after every epoch, once it is saved, with the rows of ``metrics.jsonl`` so far. What it raises ends
+#: the run there, and the same run goes on with the next epoch.
+AfterEpoch = Callable[[Sequence[Mapping[str, Any]]], None]
+
+
+def train_and_evaluate(
+    config: Config,
+    workdir: str | pathlib.Path,
+    profile: str = "",
+    splits: Sequence[str] = SPLITS,
+    after_epoch: AfterEpoch = lambda _history: None,
+) -> dict[str, Any]:
     """Trains, or goes on with, the run in ``workdir`` and evaluates its best epoch.
 
     Args:
       config: of the run.
       workdir: its folder.
       profile: folder for a trace of some steps; "" for none.
+      splits: that the run may see, "train" and "valid" among them. A test split that is left out is put away as
+        soon as the data is opened: nothing is built for it, and no file of the run has a figure of it.
+      after_epoch: see :data:`AfterEpoch`.
 
     Returns:
       What ``result.json`` holds.
@@ -62,7 +77,7 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path, profile: str
             if first:
                 held.enter_context(folder.held())
             config = pretrained.with_sizes(config)
-            stored = load_dataset(config.data)
+            stored = _seen(load_dataset(config.data), splits)
             for note in stored.notes:
                 LOGGER.info("note: %s", note)
             dataset = build.prepare(config, stored)
@@ -77,8 +92,17 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path, profile: str
                     folder.keep_tokenizer(config.model.encoder.folder)
         profile = profile if first else ""
         loop = held.enter_context(Loop(config, dataset, stored.spec, folder, setup, stop, profile))
-        loop.train()
+        loop.train(after_epoch)
         return loop.finish()
+
+
+def _seen(dataset: Dataset, splits: Sequence[str]) -> Dataset:
+    """The data set without the splits that a run may not see, nor what is known of their labels."""
+    if set(dataset.splits) <= set(splits):
+        return dataset
+    return dataclasses.replace(
+        dataset, splits={name: dataset.splits[name] for name in splits}, best_reachable={}
+    )
 
 
 class Loop:
@@ -144,13 +168,14 @@ class Loop:
         worn_out = bool(config.patience) and progress.stale >= config.patience
         return worn_out or progress.epoch >= config.epochs
 
-    def train(self) -> None:
+    def train(self, after_epoch: AfterEpoch = lambda _history: None) -> None:
         """Runs the epochs that are left."""
         if jax.process_index() == 0:
             self.folder.write_history(self.progress.history)
         while not self.progress.finished:
             self._train_epoch()
             self._end_epoch(self.evaluate("valid")["scores"])
+            after_epoch(self.progress.history)
 
     def _train_epoch(self) -> None:
         """One pass over the training split, from the batch where the run stands.
@@ -347,12 +372,11 @@ class Loop:
         return metrics.regression_metrics(spec.metrics, prediction, label, spec.label_range)
 
     def finish(self) -> dict[str, Any]:
-        """Evaluates the best epoch on all splits and writes the run's files."""
+        """Evaluates the best epoch on all splits that the run may see, and writes the run's files."""
         self.state = with_best(self.state, self.best)
         evaluated = {name: self.evaluate(name) for name in self.dataset.splits}
         result = {
-            "test": evaluated["test"]["scores"],
-            "valid": evaluated["valid"]["scores"],
+            **{name: evaluated[name]["scores"] for name in ("test", "valid") if name in evaluated},
             "best_epoch": self.progress.best_epoch,
             "seconds": round(self.progress.seconds, 3),
             "parameters": count_parameters(self.state.params),
@@ -362,7 +386,8 @@ class Loop:
             predictions = {name: e["predictions"] for name, e in evaluated.items()}
             names = self.dataset.spec.class_names
             self.folder.write_predictions(self.dataset.splits, predictions, names)
-            label = self.dataset.splits["test"].labels["M"]
-            self.folder.write_features(evaluated["test"]["fusion"], label)
+            if "test" in evaluated:
+                label = self.dataset.splits["test"].labels["M"]
+                self.folder.write_features(evaluated["test"]["fusion"], label)
             self.folder.write_result(result)
         return result

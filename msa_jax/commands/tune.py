@@ -57,8 +57,7 @@ def main(argv: list[str]) -> int:
     from msa_jax.training import build
     from msa_jax.tuning import run
 
-    # Small programs too: many trials are of one shape.
-    build.use_compile_cache(arguments.compile_cache, small=True)
+    build.use_compile_cache(arguments.compile_cache)
     workdir = pathlib.Path(arguments.workdir)
     best = run.tune(
         arguments.config, arguments.space, workdir, overrides, arguments.trials, arguments.seed

@@ -37,8 +37,10 @@ def main(argv: list[str]) -> None:
 
     from msa_jax.training import build
 
+    build.use_compile_cache(arguments.compile_cache)
     # Small programs too: a study compiles each of them once for all seeds.
-    build.use_compile_cache(arguments.compile_cache, small=True)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     print(json.dumps({"backend": jax.default_backend()}), file=answers)
     for line in sys.stdin:
         job = json.loads(line)

@@ -1,7 +1,9 @@
 """Builds everything that a run needs from its configuration and data."""
 
+import math
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +46,7 @@ class Setup(NamedTuple):
       train_plan: cuts the training split into steps.
       eval_plans: per split, cuts it for prediction.
       groups: the optimiser's groups of parameters that are trained.
+      fresh: seed -> a state like ``state``.
     """
 
     programs: Programs
@@ -52,10 +55,16 @@ class Setup(NamedTuple):
     train_plan: Plan
     eval_plans: dict[str, Plan]
     groups: tuple[str, ...]
+    fresh: Callable[[int], TrainState]
 
 
-def build_mesh(devices: int) -> Mesh:
+def build_mesh(devices: int, seeds: int = 1) -> Mesh:
     """All devices (0), or the first ``devices`` of them, on one "data" axis.
+
+    Args:
+      devices: how many.
+      seeds: trained at once. Where there are several, a "seed" axis in front takes as many devices as
+        divide both; the clips of a batch are spread over the rest.
 
     Raises:
       ConfigError: if there are fewer.
@@ -63,7 +72,10 @@ def build_mesh(devices: int) -> Mesh:
     found = jax.devices()
     if devices > len(found):
         raise ConfigError(f"train.devices={devices}, but there are {len(found)}; 0 uses them all.")
-    return Mesh(np.array(found[: devices or len(found)]), ("data",))
+    chosen = np.array(found[: devices or len(found)])
+    if seeds == 1:
+        return Mesh(chosen, ("data",))
+    return Mesh(chosen.reshape(math.gcd(len(chosen), seeds), -1), ("seed", "data"))
 
 
 def prepare(config: Config, dataset: Dataset) -> Dataset:
@@ -125,18 +137,19 @@ def metric_keys(config: Config, spec: DatasetSpec) -> tuple[str, ...]:
     return metrics.regression_keys(spec.metrics, spec.label_range)
 
 
-def build(config: Config, dataset: Dataset) -> Setup:
+def build(config: Config, dataset: Dataset, seeds: int = 1) -> Setup:
     """Everything from model to loader; nothing has been computed on clips yet.
 
     Args:
       config: the whole configuration, see :func:`msa_jax.training.checks.check`.
       dataset: see :func:`prepare`.
+      seeds: trained at once, see :mod:`msa_jax.training.seeds`.
 
     Raises:
       ConfigError: for settings that cannot work.
     """
     require_choice("train.monitor", config.train.monitor, ("loss", *metric_keys(config, dataset.spec)))
-    mesh = build_mesh(config.train.devices)
+    mesh = build_mesh(config.train.devices, seeds)
     data, train = config.data, config.train
     resident = fits_on_device(dataset, data.resident, data.resident_gib)
     preprocess = preprocess_of(config, dataset.spec)
@@ -148,7 +161,7 @@ def build(config: Config, dataset: Dataset) -> Setup:
         shapes = bucket_shapes(lengths["train"], data.buckets, train.batch_size)
         longest = np.concatenate([np.array(shapes[-1:]), *lengths.values()]).max(axis=0)
         shapes[-1] = int(longest[0]), int(longest[1]), int(longest[2])
-    devices = mesh.devices.size
+    devices = mesh.shape["data"]
     chunk_steps = train.chunk_steps or (1 if jax.default_backend() == "cpu" else 8)
     train_plan = Plan(lengths["train"], shapes, train.batch_size, chunk_steps, devices)
     eval_plans = {name: Plan(n, shapes, train.eval_batch_size, 1, devices) for name, n in lengths.items()}
@@ -162,12 +175,16 @@ def build(config: Config, dataset: Dataset) -> Setup:
         out_shardings=NamedSharding(mesh, P()),
     )
     memory = objective.memory(dataset.splits["train"].labels, train_plan.steps())
-    state = create(train.seed, memory)
+
+    def fresh(seed: int) -> TrainState:
+        state = create(seed, memory)
+        return state.replace(params=pretrained.load(state.params, config.model))
+
+    state = fresh(train.seed)
     groups = optim.trained_groups(train, learner.frozen, state.params)  # before a folder is claimed
-    state = state.replace(params=pretrained.load(state.params, config.model))
     sources = {name: Source(split, preprocess, mesh, resident) for name, split in dataset.splits.items()}
     _describe(mesh, train_plan, resident, state.params, groups)
-    return Setup(Programs(learner), state, sources, train_plan, eval_plans, groups)
+    return Setup(Programs(learner), state, sources, train_plan, eval_plans, groups, fresh)
 
 
 def _describe(mesh: Mesh, plan: Plan, resident: bool, params: Any, groups: tuple[str, ...]) -> None:
@@ -184,16 +201,12 @@ def _describe(mesh: Mesh, plan: Plan, resident: bool, params: Any, groups: tuple
     )
 
 
-def use_compile_cache(folder: str, small: bool = False) -> None:
+def use_compile_cache(folder: str) -> None:
     """Keeps compiled programs on disk between runs.
 
     Args:
       folder: where; "off" for nowhere, "" for the user's cache folder.
-      small: also those that are quick to compile, for whoever trains many runs of like shape.
     """
-    if small:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if folder == "off":
         return
     if not folder:

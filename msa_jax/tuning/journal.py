@@ -21,6 +21,15 @@ if TYPE_CHECKING:  # an extra
 #: Trials that are over before any is pruned, and epochs of a trial before it can be.
 _UNPRUNED_TRIALS, _UNPRUNED_EPOCHS = 5, 5
 
+#: Optuna's names of what becomes of a trial, and ours.
+_STATES = {
+    "WAITING": "running",
+    "RUNNING": "running",
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+}
+
 
 def require() -> None:
     """Raises ConfigError where Optuna is not installed."""
@@ -123,15 +132,16 @@ class Journal:
             handle = optuna.trial.Trial(self._study, known[number]._trial_id)
         else:
             epochs, handle = 0, self._study.ask()
-        drawn = {name: _suggest(handle, name, d) for name, d in self.space.dimensions.items()}
-        return Trial(number, self.space.read(drawn), handle, lock, epochs)
+        for name, dimension in self.space.dimensions.items():
+            _suggest(handle, name, dimension)
+        return Trial(number, self._settings(handle.params), handle, lock, epochs)
 
     def end(self, trial: Trial, state: str, score: float | None = None, **notes: Any) -> None:
-        """Records how a trial ended, and gives its lock back.
+        """Records how a trial ended.
 
         Args:
           trial: of this process.
-          state: "complete", "pruned" or "fail".
+          state: "complete", "pruned" or "failed".
           score: of a complete one.
           notes: what else is to be known of it.
         """
@@ -140,9 +150,9 @@ class Journal:
         for name, value in notes.items():
             trial.handle.set_user_attr(name, value)
         with self.folder.lock("ask"):
-            self._study.tell(trial.handle, score, optuna.trial.TrialState[state.upper()])
+            name = next(theirs for theirs, ours in _STATES.items() if ours == state)
+            self._study.tell(trial.handle, score, optuna.trial.TrialState[name])
             self.folder.write_trials(self.rows())
-        trial.lock.release()
 
     @contextlib.contextmanager
     def last(self) -> Iterator[bool]:
@@ -163,16 +173,15 @@ class Journal:
         """All trials so far, for a table: "trial", "state", the score, what was drawn, "error" and so on."""
         rows = []
         for trial in self._study.get_trials(deepcopy=False):
-            drawn = {name: _value(self.space, name, value) for name, value in trial.params.items()}
             rows.append(
                 {
                     "trial": trial.number,
-                    "state": trial.state.name.lower(),
+                    "state": _STATES[trial.state.name],
                     f"valid {self.score}": "" if trial.value is None else trial.value,
                     "epochs": len(trial.intermediate_values),
                     "best_epoch": trial.user_attrs.get("best_epoch", ""),
                     "seconds": trial.user_attrs.get("seconds", ""),
-                    **self.space.read(drawn),
+                    **self._settings(trial.params),
                     "error": trial.user_attrs.get("error", ""),
                 }
             )
@@ -183,24 +192,25 @@ class Journal:
         if not any(trial.value is not None for trial in self._study.get_trials(deepcopy=False)):
             return None
         best = self._study.best_trial
-        drawn = {name: _value(self.space, name, value) for name, value in best.params.items()}
-        return Best(best.number, self.space.read(drawn), float(self._study.best_value))
+        return Best(best.number, self._settings(best.params), float(self._study.best_value))
+
+    def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What Optuna's values of the dimensions stand for, setting by setting."""
+        return self.space.read({name: _value(self.space.dimensions[name], v) for name, v in params.items()})
 
 
-def _suggest(trial: "optuna.trial.Trial", name: str, dimension: Dimension) -> Any:
-    """A draw, or what was drawn before for the same trial."""
+def _suggest(trial: "optuna.trial.Trial", name: str, dimension: Dimension) -> None:
+    """Draws, where the trial has no value yet."""
     if isinstance(dimension, Whole):
-        return trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log)
+        trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log)
+    elif isinstance(dimension, Number):
+        trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+    else:  # by their texts, since Optuna's choices are no tuples
+        trial.suggest_categorical(name, [str(value) for value in dimension.values])
+
+
+def _value(dimension: Dimension, kept: Any) -> Any:
+    """What Optuna's value of a dimension stands for."""
     if isinstance(dimension, Number):
-        return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
-    # By their texts, since Optuna's choices are no tuples.
-    by_text = {str(value): value for value in dimension.values}
-    return by_text[trial.suggest_categorical(name, list(by_text))]
-
-
-def _value(space: Space, name: str, kept: Any) -> Any:
-    """What a dimension's value in the journal stands for."""
-    dimension = space.dimensions[name]
-    if isinstance(dimension, Whole | Number):
-        return kept
-    return {str(value): value for value in dimension.values}[kept]
+        return dimension.rounded(kept)
+    return kept if isinstance(dimension, Whole) else {str(v): v for v in dimension.values}[kept]

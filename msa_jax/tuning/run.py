@@ -136,7 +136,7 @@ def _train(trial: Trial, base: Config, folder: TuningFolder, journal: Journal) -
 
 
 def _failed(trial: Trial, journal: Journal, error: str) -> None:
-    journal.end(trial, "fail", error=error)
+    journal.end(trial, "failed", error=error)
     LOGGER.warning(f"trial {trial.number} failed: {error}")
 
 
@@ -157,7 +157,7 @@ def _best(journal: Journal, config: str, overrides: Sequence[str]) -> dict[str, 
         "score": best.score,
         "best_epoch": row["best_epoch"],
         "trial": best.number,
-        "trials": {state: states.count(state) for state in ("complete", "pruned", "fail")},
+        "trials": {state: states.count(state) for state in ("complete", "pruned", "failed")},
     }
 
 

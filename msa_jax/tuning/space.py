@@ -81,6 +81,10 @@ class Number:
         """The values that are checked before anything is drawn."""
         return self.low, self.high
 
+    def rounded(self, value: float) -> float:
+        """A draw with four digits, which is what people copy; never beyond the ends."""
+        return min(max(float(f"{value:.4g}"), float(self.low)), float(self.high))
+
     def fault(self) -> str:
         """What is wrong with it, "" for nothing."""
         for end in (self.low, self.high):

@@ -23,7 +23,6 @@ _UNPRUNED_TRIALS, _UNPRUNED_EPOCHS = 5, 5
 
 #: Optuna's names of what becomes of a trial, and ours.
 _STATES = {
-    "WAITING": "running",
     "RUNNING": "running",
     "COMPLETE": "complete",
     "PRUNED": "pruned",

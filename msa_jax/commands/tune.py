@@ -31,7 +31,9 @@ def main(argv: list[str]) -> int:
         metavar="PATH.py[:ARGUMENT]",
         help="what is drawn for which setting; configs/spaces/MODEL.py has one for every model",
     )
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the tuning; made if absent")
+    parser.add_argument(
+        "--workdir", required=True, metavar="DIR", help="folder of the tuning; made if absent"
+    )
     parser.add_argument(
         "--trials", type=int, default=50, metavar="N", help="how many draws altogether (default: 50)"
     )
@@ -59,9 +61,7 @@ def main(argv: list[str]) -> int:
 
     build.use_compile_cache(arguments.compile_cache)
     workdir = pathlib.Path(arguments.workdir)
-    best = run.tune(
-        arguments.config, arguments.space, workdir, overrides, arguments.trials, arguments.seed
-    )
+    best = run.tune(arguments.config, arguments.space, workdir, overrides, arguments.trials, arguments.seed)
     if best is None:
         return 0
     run.show(best)

@@ -84,7 +84,9 @@ def tune(
     return best
 
 
-def checked(config: str, space: str, overrides: Sequence[str], trials: int, seed: int) -> tuple[Config, Space]:
+def checked(
+    config: str, space: str, overrides: Sequence[str], trials: int, seed: int
+) -> tuple[Config, Space]:
     """The configuration of all trials and what is drawn, with every setting checked.
 
     Raises:
@@ -170,7 +172,9 @@ def show(best: dict[str, Any]) -> None:
     )
     for key, value in best["settings"].items():
         LOGGER.info(f"  --config.{key}={value}")
-    LOGGER.info(f"train it: {shlex.join(['msa-jax', 'train', '--config=' + best['config'], *best['overrides']])}")
+    LOGGER.info(
+        f"train it: {shlex.join(['msa-jax', 'train', '--config=' + best['config'], *best['overrides']])}"
+    )
 
 
 def retrain(

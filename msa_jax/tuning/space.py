@@ -231,7 +231,9 @@ def check_space(space: Space, base: Config, overrides: Sequence[str] = ()) -> No
         if reason := NOT_DRAWN.get(setting):
             raise ConfigError(f"the space draws {setting}, which cannot be tuned: {reason}; leave it out.")
         if setting in by_hand:
-            raise ConfigError(f"the space draws {setting}, so --config.{setting} has no effect; leave one out.")
+            raise ConfigError(
+                f"the space draws {setting}, so --config.{setting} has no effect; leave one out."
+            )
     corners = [{name: d.ends()[end] for name, d in space.dimensions.items()} for end in (0, -1)]
     for name, dimension in space.dimensions.items():
         for value in dimension.ends():

@@ -57,5 +57,3 @@ class Fake:
     def rows(self) -> list[dict]:
         with open(self.workdir / "trials.csv") as file:
             return list(csv.DictReader(file))
-
-

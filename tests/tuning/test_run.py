@@ -35,7 +35,10 @@ def test_the_best_trial_wins_and_all_are_listed(monkeypatch, tmp_path):
     assert [float(row["train.learning_rate"]) for row in rows] == [
         settings["train.learning_rate"] for _, settings in fake.trained
     ]
-    assert {(row["model.text_out"], row["model.post_fusion_dim"]) for row in rows} == {("8", "4"), ("16", "8")}
+    assert {(row["model.text_out"], row["model.post_fusion_dim"]) for row in rows} == {
+        ("8", "4"),
+        ("16", "8"),
+    }
     assert best["overrides"][0] == "--config.train.epochs=3"
     assert f"--config.train.learning_rate={best['settings']['train.learning_rate']}" in best["overrides"]
 

@@ -100,7 +100,9 @@ def test_values_that_fit_another_draw_are_no_mistake():
 def test_a_file_that_is_no_space_is_told(tmp_path):
     with pytest.raises(ConfigError, match=r"--space=tfn is not a space file"):
         load_space("tfn")
-    with pytest.raises(ConfigError, match=r"no configuration file configs/spaces/tfm.py.*configs/spaces/tfn.py"):
+    with pytest.raises(
+        ConfigError, match=r"no configuration file configs/spaces/tfm.py.*configs/spaces/tfn.py"
+    ):
         load_space("configs/spaces/tfm.py")
     (tmp_path / "mine.py").write_text("def get_space(argument):\n    return {}\n")
     with pytest.raises(ConfigError, match="get_space returned dict, not a Space"):

@@ -19,8 +19,14 @@ from msa_jax.tuning.journal import Journal
 from msa_jax.tuning.space import OneOf, Space
 from msa_jax.tuning.trial import train_trial
 
-SETTINGS = ["train.epochs=3", "train.batch_size=8", "data.buckets=1", "train.devices=1"]
-SPACE = Space({"train.learning_rate": OneOf(0.05, 0.0)})
+SETTINGS = [
+    "train.epochs=3",
+    "train.batch_size=8",
+    "data.buckets=1",
+    "train.devices=1",
+    "train.learning_rate=0.05",
+]
+SPACE = Space({"train.plateau_patience": OneOf(5, 6)})
 
 
 class Closed:
@@ -51,26 +57,43 @@ def rows(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_trial_never_sees_the_test_split_and_trains_as_any_run(toy, tmp_path):
-    config = configured("train.learning_rate=0.05")
-    usual = loop.train_and_evaluate(config, tmp_path / "run")
-    toy["test"] = Closed()
-    folder = TuningFolder(tmp_path / "tuning")
-    book = Journal(folder, Space({"train.learning_rate": OneOf(0.05, 0.05001)}), "mae", True, 0)
-    trial = book.next(1)
+@contextlib.contextmanager
+def taken(folder, monitor="mae", lower_is_better=True):
+    """The first trial of a tuning, whose only setting changes nothing here."""
+    trial = Journal(folder, SPACE, monitor, lower_is_better, 0).next(1)
     assert trial is not None
-    (rate,) = trial.settings.values()
-    result = train_trial(trial, configured(), folder)
-    if rate == 0.05:
-        assert result["valid"] == usual["valid"]
-    assert set(usual) - set(result) == {"test"}
+    assert trial.number == 0
+    try:
+        yield trial
+    finally:
+        trial.lock.release()
+
+
+def test_a_trial_never_sees_the_test_split(toy, tmp_path):
+    toy["test"] = Closed()
+    folder, config = TuningFolder(tmp_path), configured("train.epochs=1")
+    with taken(folder) as trial:
+        result = train_trial(trial, config, folder)
+    assert "test" not in result
+    assert {"valid", "best_epoch", "seconds", "parameters"} <= result.keys()
     place = folder.trial(0)
     assert json.loads((place / "result.json").read_text()).keys() == result.keys()
     written = (place / "predictions.csv").read_text().splitlines()
     assert {line.split(",")[0] for line in written} == {"split", "train", "valid"}
     assert not (place / "features.npz").exists()
     assert "test" not in {key for row in rows(place) for key in row}
-    assert from_json((place / "config.json").read_text()) == changed(config, [f"train.learning_rate={rate}"])
+    drawn = [f"{key}={value}" for key, value in trial.settings.items()]
+    assert from_json((place / "config.json").read_text()) == changed(config, drawn)
+
+
+def test_a_trial_trains_as_any_run(toy, tmp_path):
+    usual = loop.train_and_evaluate(configured(), tmp_path / "run")
+    folder = TuningFolder(tmp_path / "tuning")
+    with taken(folder) as trial:
+        result = train_trial(trial, configured(), folder)
+    assert result["valid"] == usual["valid"]
+    assert [row["valid"] for row in rows(folder.trial(0))] == [row["valid"] for row in rows(tmp_path / "run")]
+    assert set(usual) - set(result) == {"test"}
 
 
 def test_the_closed_split_would_be_noticed(toy, tmp_path):
@@ -94,9 +117,7 @@ def test_a_trial_that_falls_behind_is_pruned_and_can_be_looked_at(toy, tmp_path,
 
     def tune(trials):
         settings = [*SETTINGS, "train.epochs=5", "train.learning_rate=0"]
-        return run.tune(
-            "configs/mosi.py:toy", f"{tmp_path}/mine.py", tmp_path / "tuning", settings, trials
-        )
+        return run.tune("configs/mosi.py:toy", f"{tmp_path}/mine.py", tmp_path / "tuning", settings, trials)
 
     with monkeypatch.context() as patch:
         patch.setattr(run, "train_trial", perfect)
@@ -124,22 +145,14 @@ def stopping_after(number):
 
 
 def test_a_trial_that_was_stopped_goes_on_to_the_bit(toy, tmp_path, monkeypatch):
-    space = Space({"train.accumulate": OneOf(1, 2)})
-    config = configured("train.learning_rate=0.05")
     results = []
     for name, stops in (("whole", ()), ("parts", (3, 5))):
         folder = TuningFolder(tmp_path / name)
         for number in (*stops, None):
-            with monkeypatch.context() as patch, contextlib.suppress(Interrupted):
+            with monkeypatch.context() as patch, contextlib.suppress(Interrupted), taken(folder) as trial:
                 if number:
                     patch.setattr(loop, "Loop", stopping_after(number))
-                book = Journal(folder, space, "mae", True, 3)
-                trial = book.next(1)
-                assert trial.number == 0
-                try:
-                    result = train_trial(trial, config, folder)
-                finally:
-                    trial.lock.release()
+                result = train_trial(trial, configured(), folder)
         known = trial.handle.study.trials[0].intermediate_values
         assert known == {row["epoch"]: row["valid"]["mae"] for row in rows(folder.trial(0))}
         assert len(known) == 3
@@ -154,7 +167,10 @@ def test_a_trial_that_was_stopped_goes_on_to_the_bit(toy, tmp_path, monkeypatch)
 def test_a_score_that_is_no_number_is_a_failed_trial(toy, tmp_path):
     """The correlation of constant predictions."""
     toy["valid"].labels["M"][:] = 1.0
-    folder = TuningFolder(tmp_path / "tuning")
-    trial = Journal(folder, SPACE, "corr", False, 0).next(1)
-    with pytest.raises(RunError, match="the validation corr of its best epoch is no"):
-        train_trial(trial, configured("train.monitor=corr", "train.epochs=1"), folder)
+    folder = TuningFolder(tmp_path)
+    config = configured("train.monitor=corr", "train.epochs=1")
+    with (
+        taken(folder, "corr", False) as trial,
+        pytest.raises(RunError, match="the validation corr of its best"),
+    ):
+        train_trial(trial, config, folder)

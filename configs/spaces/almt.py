@@ -1,6 +1,6 @@
-"""ALMT: width, depth, tokens and training, of our own choice around the presets; the MMSA toolkit has no list.
+"""ALMT: width, depth, tokens and training, by our own choice around the presets.
 
-One rate trains all, the encoder included.
+The MMSA toolkit's tuner has no list for it. One rate trains all, the encoder included.
 """
 
 from msa_jax.tuning.space import Number, OneOf, Space, Whole

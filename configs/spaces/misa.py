@@ -1,7 +1,7 @@
 """MISA: width, dropout, weights of the losses and training, as the MMSA toolkit's tuner draws them.
 
-One rate trains all, the encoder included, so the toolkit's list (up to 1e-3) is replaced. The losses' weights may
-be drawn, since the validation loss is that of the scores alone.
+One rate trains all, the encoder included, so the toolkit's list (up to 1e-3) is replaced. The losses' weights
+may be drawn, since the validation loss is that of the scores alone.
 """
 
 from msa_jax.tuning.space import Number, OneOf, Space

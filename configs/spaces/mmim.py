@@ -1,7 +1,7 @@
 """MMIM: widths, dropout, weights of the losses and training, as the MMSA toolkit's tuner draws them.
 
-The encoder's rate has the range of a pretrained one. The losses' weights may be drawn, since the validation loss
-is that of the scores alone.
+The encoder's rate has the range of a pretrained one. The losses' weights may be drawn, since the validation
+loss is that of the scores alone.
 """
 
 from msa_jax.tuning import ranges

@@ -1,4 +1,7 @@
-"""TETFN: width and heads, kernels, dropouts and training, of our own choice around the presets; the MMSA toolkit has no list."""
+"""TETFN: width and heads, kernels, dropouts and training, by our own choice around the presets.
+
+The MMSA toolkit's tuner has no list for it.
+"""
 
 from msa_jax.tuning import ranges
 from msa_jax.tuning.space import Number, OneOf, Space

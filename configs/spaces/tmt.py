@@ -1,5 +1,6 @@
-"""TMT: width, depth, dropouts and training, of our own choice around the presets; the MMSA toolkit has no list.
+"""TMT: width, depth, dropouts and training, by our own choice around the presets.
 
+The MMSA toolkit's tuner has no list for it.
 The weights of the losses are left out: they weigh the validation loss too, so the smallest would win.
 """
 

@@ -1,4 +1,4 @@
-"""UFEN + MTFN: width, depth, dropouts and training, of our own choice around Cai et al. 2025, Table 10."""
+"""UFEN + MTFN: width, depth, dropouts and training, by our own choice around Cai et al. 2025, Table 10."""
 
 from msa_jax.tuning.space import Number, OneOf, Space, Whole
 

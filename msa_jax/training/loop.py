@@ -35,7 +35,6 @@ from msa_jax.training.state import TrainState, count_parameters
 from msa_jax.training.stopping import StopRequest
 from msa_jax.training.trackers import Trackers, chosen
 
-
 #: Called after every epoch, once it is saved, with the rows of ``metrics.jsonl`` so far. What it raises ends
 #: the run there, and the same run goes on with the next epoch.
 AfterEpoch = Callable[[Sequence[Mapping[str, Any]]], None]

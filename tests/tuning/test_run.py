@@ -9,8 +9,8 @@ import pytest
 from fake_tuning import CONFIG, SPACE, Fake, score_of
 
 from msa_jax.errors import ConfigError, DataError, RunError
-from msa_jax.tuning import run
 from msa_jax.studies.grid import checked
+from msa_jax.tuning import run
 from msa_jax.tuning.folder import Lock, TuningFolder
 
 has_locks = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")

@@ -87,7 +87,7 @@ def read_overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[str
     return found
 
 
-def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+def load(path: str, overrides: Sequence[str] = ()) -> Config:
     """Loads ``PATH.py[:ARGUMENT]`` and applies overrides of the form ``"train.seed=3"``.
 
     Raises:

@@ -8,13 +8,13 @@ from msa_jax.errors import ConfigError
 
 
 def main(argv: list[str]) -> int:
-    """The command; returns 1 where a seed of the winner failed. The same command goes on with what is left."""
+    """The command; returns 1 where a seed of the winner failed. The same one goes on with what is left."""
     parser = Parser(
         "tune",
-        "Draws settings from a space, trains each draw, and keeps the one with the best validation score; the "
-        "test split is not looked at. The winner is then trained with several seeds, and their table has the "
-        "first test figures. The same command goes on with a tuning that was stopped, and several processes "
-        "that are started with it share the trials.",
+        "Draws settings from a space, trains each draw, and keeps the one with the best validation score; "
+        "the test split is not looked at. The winner is then trained with several seeds, and their table has "
+        "the first test figures. The same command goes on with a tuning that was stopped, and several "
+        "processes that are started with it share the trials.",
         [
             "tune --config=configs/mosi.py:tfn --space=configs/spaces/tfn.py --workdir=runs/tune",
         ],

@@ -11,6 +11,7 @@ from msa_jax import metrics
 from msa_jax.errors import RunError
 from msa_jax.reports.run import Run, read_run
 from msa_jax.studies.grid import SEED, Study
+from msa_jax.training import watched
 
 #: The two metrics by which MMSA 1.0 measures classes.
 _COMPAT = ("acc2_non0_compat", "f1_non0_compat")
@@ -36,6 +37,8 @@ class RowResults:
       parameters: how many the model has.
       seconds: float64 [S], of training.
       best_epoch: int64 [S].
+      watched: as ``metrics``, of the epoch with the best test score; empty unless every seed has watched the
+        test split (``train.watch_test``).
     """
 
     labels: tuple[str, ...]
@@ -51,6 +54,7 @@ class RowResults:
     parameters: int
     seconds: np.ndarray
     best_epoch: np.ndarray
+    watched: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def metric_keys(self) -> tuple[str, ...]:
@@ -112,6 +116,7 @@ def _row(labels: tuple[str, ...], runs: Mapping[str, Run]) -> RowResults:
                 "clips; train one of them again on the other's data."
             )
     heads = [head for head in first.predictions if all(head in run.predictions for run in others)]
+    best_test = [run.result[watched.RESULT]["test"] for run in every if watched.RESULT in run.result]
     logits = [run.logits for run in every if run.logits is not None]
     return RowResults(
         labels=labels,
@@ -127,6 +132,7 @@ def _row(labels: tuple[str, ...], runs: Mapping[str, Run]) -> RowResults:
         parameters=first.result["parameters"],
         seconds=np.array([run.result["seconds"] for run in every], np.float64),
         best_epoch=np.array([run.result["best_epoch"] for run in every], np.int64),
+        watched=_stacked(best_test) if len(best_test) == len(every) else {},
     )
 
 

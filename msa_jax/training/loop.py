@@ -1,7 +1,6 @@
 """The training loop: epochs of chunks, validation, early stopping, checkpoints, and the final files."""
 
 import contextlib
-import dataclasses
 import math
 import pathlib
 import time
@@ -20,7 +19,7 @@ from msa_jax.data.opening import load_dataset
 from msa_jax.data.spec import SPLITS, DatasetSpec
 from msa_jax.errors import RunError
 from msa_jax.messages import LOGGER
-from msa_jax.training import build, pretrained, processes, profiling
+from msa_jax.training import build, pretrained, processes, profiling, watched
 from msa_jax.training.accumulate import drop_accumulated
 from msa_jax.training.best import fits, of_epoch, record_of, write_best
 from msa_jax.training.build import Setup
@@ -53,8 +52,8 @@ def train_and_evaluate(
       config: of the run.
       workdir: its folder.
       profile: folder for a trace of some steps; "" for none.
-      splits: that the run may see, "train" and "valid" among them. A test split that is left out is put away as
-        soon as the data is opened: nothing is built for it, and no file of the run has a figure of it.
+      splits: that the run may see, "train" and "valid" among them. A test split that is left out is put away
+        as soon as the data is opened: nothing is built for it, and no file of the run has a figure of it.
       after_epoch: see :data:`AfterEpoch`.
 
     Returns:
@@ -76,7 +75,7 @@ def train_and_evaluate(
             if first:
                 held.enter_context(folder.held())
             config = pretrained.with_sizes(config)
-            stored = _seen(load_dataset(config.data), splits)
+            stored = load_dataset(config.data).only(splits)
             for note in stored.notes:
                 LOGGER.info("note: %s", note)
             dataset = build.prepare(config, stored)
@@ -93,15 +92,6 @@ def train_and_evaluate(
         loop = held.enter_context(Loop(config, dataset, stored.spec, folder, setup, stop, profile))
         loop.train(after_epoch)
         return loop.finish()
-
-
-def _seen(dataset: Dataset, splits: Sequence[str]) -> Dataset:
-    """The data set without the splits that a run may not see, nor what is known of their labels."""
-    if set(dataset.splits) <= set(splits):
-        return dataset
-    return dataclasses.replace(
-        dataset, splits={name: dataset.splits[name] for name in splits}, best_reachable={}
-    )
 
 
 class Loop:
@@ -173,7 +163,7 @@ class Loop:
             self.folder.write_history(self.progress.history)
         while not self.progress.finished:
             self._train_epoch()
-            self._end_epoch(self.evaluate("valid")["scores"])
+            self._end_epoch(self.evaluate("valid")["scores"], self._watch_test())
             after_epoch(self.progress.history)
 
     def _train_epoch(self) -> None:
@@ -275,11 +265,20 @@ class Loop:
             f"data.feature_norm=zscore_train{elsewhere}."
         )
 
-    def _end_epoch(self, valid: dict[str, float]) -> None:
+    def _watch_test(self) -> dict[str, float] | None:
+        """The test scores now, for the record alone; None where they are not watched."""
+        if not self.config.train.watch_test:
+            return None
+        try:
+            return self.evaluate("test")["scores"]
+        except RunError:  # predictions that are not finite stop no training that would go on unwatched
+            return {}
+
+    def _end_epoch(self, valid: dict[str, float], test: dict[str, float] | None) -> None:
         """Records the epoch, keeps the best model, decides whether to go on, and saves."""
         config, progress = self.config.train, self.progress
         progress.seconds = time.perf_counter() - self._began
-        row = end_of_epoch(progress, int(self.state.step), self._learning_rates(), valid)
+        row = end_of_epoch(progress, int(self.state.step), self._learning_rates(), valid, test)
         improved = self._keep_if_best(valid[config.monitor])
         self._lower_rate(improved)
         progress.finished = self._is_over()
@@ -381,6 +380,8 @@ class Loop:
             "parameters": count_parameters(self.state.params),
             "best_reachable": dict(self.dataset.best_reachable),
         }
+        if self.config.train.watch_test and self.progress.history:  # imported weights have none
+            result[watched.RESULT] = watched.best_test_epoch(self.progress.history, self.config.train.monitor)
         if jax.process_index() == 0:
             predictions = {name: e["predictions"] for name, e in evaluated.items()}
             names = self.dataset.spec.class_names

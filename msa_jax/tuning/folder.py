@@ -1,4 +1,4 @@
-"""The folder of a tuning: ``tuning.json``, ``trials/NNNN/`` (run folders), ``trials.csv``, ``best.json``, ``study/``.
+"""The folder of a tuning: run folders ``trials/NNNN/``, ``trials.csv``, ``best.json``, ``study/``.
 
 Several processes may work in it. Locks, which the system frees when a process ends however it ends, say which
 trials somebody trains; a trial that is under way by the journal and that nobody holds was left by a process
@@ -27,7 +27,7 @@ except ImportError:  # Windows has no such locks
 
 #: The file that makes a folder a tuning's.
 TUNING = "tuning.json"
-#: Settings that may differ from those that the tuning began with: they say where data lies and how to compute.
+#: Settings that may differ from those that the tuning began with: where data lies and how to compute.
 _FREE = set(changes.FREE) - {"train.epochs", "train.patience"}
 #: Shown of what differs.
 _SHOWN = 5

@@ -1,7 +1,7 @@
 """What the spaces of several models share: the lists that the MMSA toolkit's tuner draws from.
 
-Rates are spread between the lists' ends. Widths stay lists, since models of one width share compiled programs.
-Where the toolkit's lists cannot be right, a space's own comment says what was changed.
+Rates are spread between the lists' ends; widths stay lists. Where the toolkit's lists cannot be right, the
+space says what was changed.
 """
 
 from msa_jax.tuning.space import Number, OneOf
@@ -12,7 +12,7 @@ BATCH = OneOf(32, 64, 128)
 #: Of the layers of a memory or a gate.
 WIDTH = OneOf(32, 64, 128, 256)
 GATE_DROPOUT = Number(0.0, 0.7)
-#: A text encoder's rate. The toolkit's lists go up to 5e-3 for some models, where a pretrained encoder forgets.
+#: A text encoder's rate. Some of the toolkit's lists go up to 5e-3, where a pretrained encoder forgets.
 ENCODER_RATE = Number(1e-5, 1e-4, log=True)
 
 _TRIPLES = ((128, 16, 128), (64, 16, 64), (128, 32, 128), (256, 32, 256), (64, 32, 64))

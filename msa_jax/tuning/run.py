@@ -101,8 +101,8 @@ def checked(
     drawn = load_space(space)
     if base.train.watch_test:
         raise ConfigError(
-            "train.watch_test=true looks at the test split in every epoch, which a tuning never does; leave it "
-            "off here."
+            "train.watch_test=true looks at the test split in every epoch, which a tuning never does; leave "
+            "it off here."
         )
     checks.check(base)
     check_space(drawn, base, overrides)
@@ -184,7 +184,7 @@ def retrain(
     processes: int = 0,
     compile_cache: str = "",
 ) -> dict[str, str]:
-    """Trains the winner of a tuning with several seeds, as a study whose table is the first look at the test split.
+    """Trains the winner of a tuning with several seeds: their table is the first look at the test split.
 
     Args:
       best: see :func:`tune`.

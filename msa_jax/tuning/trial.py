@@ -43,7 +43,7 @@ def train_trial(trial: Trial, base: Config, folder: TuningFolder) -> dict[str, A
     def report(history: Sequence[Mapping[str, Any]]) -> None:
         import optuna
 
-        # Optuna takes each epoch once; it may lack the last of an earlier sitting, or know more than was saved.
+        # Each epoch once. Of an earlier sitting the last may lack, or more be known than was saved.
         for row in history[reported[0] :]:
             trial.handle.report(row["valid"][monitor], row["epoch"])
         reported[0] = max(reported[0], len(history))

@@ -14,7 +14,8 @@ from msa_jax.tuning.space import Number, OneOf, Space, Whole
 
 def get_space(argument):
     rates = Number(1e-4, 1e-2, log=True)
-    return Space({"train.learning_rate": rates, "model.text_out, model.post_fusion_dim": OneOf((8, 4), (16, 8)),
+    widths = OneOf((8, 4), (16, 8))
+    return Space({"train.learning_rate": rates, "model.text_out, model.post_fusion_dim": widths,
                   "train.accumulate": Whole(1, 4)})
 """
 

@@ -105,7 +105,7 @@ def test_where_every_trial_fails_the_first_reason_is_given(monkeypatch, tmp_path
         raise DataError("no tokens; add them.")
 
     fake = Fake(monkeypatch, tmp_path, outcome)
-    with pytest.raises(RunError, match="none of the 2 trials came to its end; the first .*: no tokens; add"):
+    with pytest.raises(RunError, match=r"none of the 2 trials came to its end; the first .*: no tokens; add"):
         fake.tune(trials=2)
     assert not (fake.workdir / "best.json").exists()
 
@@ -232,7 +232,7 @@ def test_a_folder_of_another_tuning_is_refused(monkeypatch, tmp_path):
         with pytest.raises(RunError, match=f"belongs to another tuning; (.|\n)*{told}"):
             fake.tune(*overrides, **change)
     fake.space.write_text(SPACE.replace("Whole(1, 4)", "Whole(1, 5)"))
-    with pytest.raises(RunError, match="belongs to another tuning; (.|\n)*space:"):
+    with pytest.raises(RunError, match=r"belongs to another tuning; (.|\n)*space:"):
         fake.tune()
     fake.space.write_text(SPACE)
     assert len(fake.trained) == 2

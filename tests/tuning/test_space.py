@@ -93,16 +93,14 @@ def test_a_setting_is_drawn_or_set_by_hand():
 def test_values_that_fit_another_draw_are_no_mistake():
     """MulT's 8 heads do not divide the preset's width of 50, but one that the space has."""
     check_space(Space({"model.d_model": OneOf(40, 64), "model.heads": OneOf(5, 8)}), base("mult"))
-    with pytest.raises(ConfigError, match="the space's model.heads: .*model.heads=7 does not divide"):
+    with pytest.raises(ConfigError, match=r"the space's model.heads: .*model.heads=7 does not divide"):
         check_space(Space({"model.d_model": OneOf(40, 64), "model.heads": OneOf(5, 7, 8)}), base("mult"))
 
 
 def test_a_file_that_is_no_space_is_told(tmp_path):
     with pytest.raises(ConfigError, match=r"--space=tfn is not a space file"):
         load_space("tfn")
-    with pytest.raises(
-        ConfigError, match=r"no configuration file configs/spaces/tfm.py.*configs/spaces/tfn.py"
-    ):
+    with pytest.raises(ConfigError, match=r"no configuration file configs/spaces/tfm.py.*spaces/tfn.py"):
         load_space("configs/spaces/tfm.py")
     (tmp_path / "mine.py").write_text("def get_space(argument):\n    return {}\n")
     with pytest.raises(ConfigError, match="get_space returned dict, not a Space"):

@@ -166,7 +166,7 @@ def lay_out(
 
 
 def lay_out_watched(study: Study, results: StudyResults, statistics: Statistics) -> list[Table]:
-    """As :func:`lay_out`, of each seed's best test epoch where it was watched; nothing is compared with it."""
+    """As :func:`lay_out`, of each seed's best test epoch where it was watched; with nothing compared."""
     rows = {
         labels: dataclasses.replace(row, metrics=row.watched)
         for labels, row in results.rows.items()

@@ -45,7 +45,8 @@ class Trial:
       settings: what was drawn, setting by setting.
       handle: Optuna's.
       lock: held as long as it is trained.
-      epochs: how many it has reported; above 0 where a process that trained it was killed.
+      epochs: how many it has reported.
+      left: whether a process that trained it was stopped or killed.
     """
 
     number: int
@@ -53,6 +54,7 @@ class Trial:
     handle: "optuna.trial.Trial"
     lock: Lock
     epochs: int
+    left: bool
 
 
 class Best(NamedTuple):
@@ -126,14 +128,15 @@ class Journal:
         seed = int(np.random.default_rng([self.seed, number]).integers(2**31))
         self._study.sampler = optuna.samplers.TPESampler(seed=seed)
         known = self._study.get_trials(deepcopy=False)
-        if number < len(known):
+        left = number < len(known)
+        if left:
             epochs = len(known[number].intermediate_values)
             handle = optuna.trial.Trial(self._study, known[number]._trial_id)
         else:
             epochs, handle = 0, self._study.ask()
         for name, dimension in self.space.dimensions.items():
             _suggest(handle, name, dimension)
-        return Trial(number, self._settings(handle.params), handle, lock, epochs)
+        return Trial(number, self._settings(handle.params), handle, lock, epochs, left)
 
     def end(self, trial: Trial, state: str, score: float | None = None, **notes: Any) -> None:
         """Records how a trial ended.

@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 import shlex
+import shutil
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from msa_jax.messages import LOGGER
 from msa_jax.studies.grid import Choice, Study, as_overrides, data_sets, grid, seeds
 from msa_jax.studies.run import run_declared
 from msa_jax.training import checks, pretrained
+from msa_jax.training.run_folder import CHECKPOINTS
 from msa_jax.tuning import journal as journals
 from msa_jax.tuning.folder import TuningFolder
 from msa_jax.tuning.journal import Journal, Trial
@@ -115,26 +117,25 @@ def _train(trial: Trial, base: Config, folder: TuningFolder, journal: Journal) -
     import optuna
 
     score, name = base.train.monitor, f"trial {trial.number}"
-    if trial.epochs:
-        LOGGER.info(f"{name} was left after epoch {trial.epochs}; it goes on.")
+    if trial.left:
+        LOGGER.info(f"{name} was left by a process that was stopped; it goes on.")
     try:
         result = train_trial(trial, base, folder)
+        value = result["valid"][score]
+        journal.end(trial, "complete", value, best_epoch=result["best_epoch"], seconds=result["seconds"])
+        LOGGER.info(f"{name}  valid {score} {value:.4f}  {' '.join(as_overrides(trial.settings))}")
     except optuna.TrialPruned:
         journal.end(trial, "pruned")
         LOGGER.info(f"{name}  pruned")
-        return
     except Interrupted:
         raise
     except MsaJaxError as error:
         _failed(trial, journal, str(error))
-        return
     except Exception as error:  # a full memory, or a fault of ours, must not take the other trials along
         LOGGER.warning(traceback.format_exc())
         _failed(trial, journal, f"{type(error).__name__}: {error}")
-        return
-    value = result["valid"][score]
-    journal.end(trial, "complete", value, best_epoch=result["best_epoch"], seconds=result["seconds"])
-    LOGGER.info(f"{name}  valid {score} {value:.4f}  {' '.join(as_overrides(trial.settings))}")
+    # A trial that is over is not gone on with, and dozens of training states fill a disk.
+    shutil.rmtree(folder.trial(trial.number) / CHECKPOINTS, ignore_errors=True)
 
 
 def _failed(trial: Trial, journal: Journal, error: str) -> None:

@@ -17,6 +17,7 @@ from msa_jax import errors, metrics
 from msa_jax.commands import report
 from msa_jax.errors import RunError
 from msa_jax.reports import page, run
+from msa_jax.training import watched
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NONE = "\N{EN DASH}"  # what a table shows where there is no figure
@@ -134,7 +135,7 @@ def test_the_best_test_epoch_has_a_column_that_says_what_it_is_where_it_was_watc
     folder = fake_run.write(tmp_path, name="mosi", metric_set="mosi")
     block = {"label": watched.LABEL, "epoch": 2, "picked_by": "mae", "test": {"mae": 0.123}}
     change(folder / "result.json", best_test_epoch=block)
-    parsed = read(page.write_report(folder).read_text())
+    parsed = Page(page.write_report(folder).read_text())
     head, *rows = parsed.tables[0]
     assert head[:4] == ["metric", "test", "validation", watched.LABEL]
     shown = {row[0]: row[3] for row in rows}

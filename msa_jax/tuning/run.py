@@ -121,9 +121,6 @@ def _train(trial: Trial, base: Config, folder: TuningFolder, journal: Journal) -
         LOGGER.info(f"{name} was left by a process that was stopped; it goes on.")
     try:
         result = train_trial(trial, base, folder)
-        value = result["valid"][score]
-        journal.end(trial, "complete", value, best_epoch=result["best_epoch"], seconds=result["seconds"])
-        LOGGER.info(f"{name}  valid {score} {value:.4f}  {' '.join(as_overrides(trial.settings))}")
     except optuna.TrialPruned:
         journal.end(trial, "pruned")
         LOGGER.info(f"{name}  pruned")
@@ -134,6 +131,10 @@ def _train(trial: Trial, base: Config, folder: TuningFolder, journal: Journal) -
     except Exception as error:  # a full memory, or a fault of ours, must not take the other trials along
         LOGGER.warning(traceback.format_exc())
         _failed(trial, journal, f"{type(error).__name__}: {error}")
+    else:
+        value = result["valid"][score]
+        journal.end(trial, "complete", value, best_epoch=result["best_epoch"], seconds=result["seconds"])
+        LOGGER.info(f"{name}  valid {score} {value:.4f}  {' '.join(as_overrides(trial.settings))}")
     # A trial that is over is not gone on with, and dozens of training states fill a disk.
     shutil.rmtree(folder.trial(trial.number) / CHECKPOINTS, ignore_errors=True)
 

@@ -115,6 +115,9 @@ def train_block() -> Config:
     # Parameters with settings of their own, by path: {name: {"paths": "unimodal/text/*",
     # "learning_rate": ..., "weight_decay": ...}}. Where patterns of several match, the longest counts.
     train.groups = block({})
+    # Also record the test scores of every epoch, to say beside the result what published tables say that
+    # report the best test epoch. It picks no model and stops nothing.
+    train.watch_test = False
     train.tensorboard = False  # also write event files (needs the [tensorboard] extra)
     # Who else gets the rows of metrics.jsonl, names with commas between: tensorboard (the same event files) |
     # trackio (needs the [track] extra). All of them write into the run's folder and need no network.

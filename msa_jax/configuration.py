@@ -11,7 +11,7 @@ import json
 import pathlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -21,7 +21,13 @@ from msa_jax.synonyms import meant
 
 #: Settings that later versions added, with the value by which a run that lacks them behaves as then, or a
 #: function of its {key: value} that gives it. A run's ``config.json`` is completed by them when it is read.
-ADDED: dict[str, Any] = {"preset": "", "model.classes": 0, "data.class_names": (), "train.trackers": ""}
+ADDED: dict[str, Any] = {
+    "preset": "",
+    "model.classes": 0,
+    "data.class_names": (),
+    "train.trackers": "",
+    "train.watch_test": False,
+}
 
 #: A ConfigDict. Declared Any, because the library's own annotations say that a value may be
 #: text or None wherever a number is read.
@@ -81,7 +87,7 @@ def read_overrides(parser: argparse.ArgumentParser, rest: list[str]) -> list[str
     return found
 
 
-def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+def load(path: str, overrides: Sequence[str] = ()) -> Config:
     """Loads ``PATH.py[:ARGUMENT]`` and applies overrides of the form ``"train.seed=3"``.
 
     Raises:
@@ -91,11 +97,21 @@ def load(path: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     match = re.fullmatch(r"(.*?\.py)(?::(.*))?", path)
     if not match:
         raise ConfigError(f"--config={path} is not a configuration file; give one such as configs/mosi.py.")
-    config = _get_config(pathlib.Path(match[1]), match[2] or "")
-    for override in overrides:
-        key, _, text = override.partition("=")
-        _set(config, key, text)
-    return config.lock()
+    return changed(_get_config(pathlib.Path(match[1]), match[2] or ""), overrides)
+
+
+def changed(config: Config, overrides: Sequence[str]) -> Config:
+    """A copy with overrides of the form ``"train.seed=3"``.
+
+    Raises:
+      ConfigError: as :func:`load`.
+    """
+    copy = config.copy_and_resolve_references()
+    with copy.unlocked():
+        for override in overrides:
+            key, _, text = override.partition("=")
+            _set(copy, key, text)
+    return copy.lock()
 
 
 def from_python(data: str, model: str, overrides: Mapping[str, Any]) -> Config:
@@ -139,7 +155,7 @@ _SHIPPED = (pathlib.Path(__file__).parent / "shipped", pathlib.Path(__file__).re
 
 
 def shipped(kind: str = "") -> list[pathlib.Path]:
-    """The configurations that come with the package; kind: "studies" for those."""
+    """The configurations that come with the package; kind: "studies" or "spaces" for those."""
     folder = next(place / "configs" / kind for place in _SHIPPED if (place / "configs").is_dir())
     return [path for path in sorted(folder.glob("[a-z]*.py")) if path.name != "common.py"]
 
@@ -154,7 +170,7 @@ def _found(file: pathlib.Path) -> pathlib.Path:
     for place in places:
         if place.is_file():
             return place
-    kind = "studies" if "studies" in file.parts else ""
+    kind = next((kind for kind in ("studies", "spaces") if kind in file.parts), "")
     known = [str(pathlib.Path("configs", kind, path.name)) for path in shipped(kind)]
     raise ConfigError(
         f"there is no configuration file {file}, neither here nor among those shipped "
@@ -167,7 +183,7 @@ def _get_config(file: pathlib.Path, argument: str) -> Config:
 
 
 def call(file: pathlib.Path, name: str, argument: str, gives: str) -> Any:
-    """Calls ``name(argument)`` of a configuration file, or of a study's.
+    """Calls ``name(argument)`` of a configuration file, a study's or a space's.
 
     Args:
       file: in the current folder, or among those shipped.

@@ -67,7 +67,8 @@ def test_a_wheel_would_hold_every_package_and_the_configurations():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {path.parent for path in (ROOT / "msa_jax").rglob("*.py")}
     found = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
-    shipped = {"msa_jax.shipped.configs": "configs", "msa_jax.shipped.configs.studies": "configs/studies"}
+    shipped = {"msa_jax.shipped.configs": "configs"}
+    shipped |= {f"msa_jax.shipped.configs.{kind}": f"configs/{kind}" for kind in ("spaces", "studies")}
     assert set(settings["packages"]) == found | set(shipped)
     assert settings["package-dir"] == shipped
 

@@ -1,11 +1,12 @@
 """Every command and every piece of Python on README and in the documentation runs, on small made files.
 
 A page is read from top to bottom in a folder of its own, as a user would follow it. Configurations are those
-that come with the package, with ":tiny" and one device; everything else is as it is shown. What cannot run
-here is listed in ELSEWHERE with the reason.
+that come with the package, with ":tiny" and one device, and a tuning has two trials; everything else is as it
+is shown. What cannot run here is listed in ELSEWHERE with the reason.
 """
 
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -92,14 +93,19 @@ def shelf(tmp_path_factory) -> pathlib.Path:
 
 
 def small(words: list[str]) -> list[str]:
-    """The command with small widths and two epochs, on one of the devices that the tests pretend to have."""
+    """The command with small widths and two epochs, on one of the devices that the tests pretend to have.
+
+    Of a tuning two trials, and its winner with one seed.
+    """
     chosen = ("--config=", "--study=")
     if not any(word.startswith(chosen) for word in words):
         return words
     tiny = [
         f"{w}{',' if ':' in w else ':'}tiny" if w.startswith(chosen) and "tiny" not in w else w for w in words
     ]
-    return [*tiny, "--config.train.devices=1"]
+    tiny = [re.sub(r"^--trials=\d+$", "--trials=2", word) for word in tiny]
+    one_seed = ["--seeds=1"] if "tune" in words and not any(w.startswith("--seeds") for w in words) else []
+    return [*tiny, *one_seed, "--config.train.devices=1"]
 
 
 def elsewhere(words: list[str]) -> bool:

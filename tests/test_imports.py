@@ -25,6 +25,7 @@ FLOORS = (
     ("inference",),
     ("export", "reports", "summary"),
     ("studies",),
+    ("tuning",),
     ("commands",),
     ("main", "__main__", "__init__"),
 )

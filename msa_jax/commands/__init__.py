@@ -8,6 +8,7 @@ from msa_jax.errors import ConfigError, nearest, run_command
 COMMANDS = {
     "train": "train and evaluate one model, or go on with a run that was stopped",
     "study": "train and compare a declared grid of data sets, models, variants and seeds",
+    "tune": "find a model's settings by the validation split, without a look at the test split",
     "predict": "score clips with a finished run",
     "evaluate": "all metrics of a finished run on another labelled file",
     "cases": "single test clips of finished runs: where one errs, what another does better",

@@ -126,11 +126,14 @@ def show(config: configuration.Config, workdir: str | pathlib.Path, result: dict
     """Writes the report of a finished run and prints its table."""
     from msa_jax.reports import page, targets
     from msa_jax.reports.run import read_run
+    from msa_jax.training import watched
     from msa_jax.training.display import print_scores
 
     path = page.write_report(workdir)
     spec = read_run(path.parent).spec
     columns = {"test": result["test"], "valid": result["valid"]}
+    if best := result.get(watched.RESULT):
+        columns[watched.LABEL] = best["test"]
     if target := targets.target_for(spec, config.model):
         columns["paper"] = target
     if result.get("best_reachable"):

@@ -1,7 +1,7 @@
 """A data set in memory or on disk: three splits and their description."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -52,3 +52,9 @@ class Dataset:
     splits: Mapping[str, Split]
     notes: tuple[str, ...] = ()
     best_reachable: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def only(self, splits: Sequence[str]) -> "Dataset":
+        """The data set with these splits alone; without the test split also without what is best on it."""
+        best = self.best_reachable if "test" in splits else {}
+        chosen = {name: self.splits[name] for name in splits}
+        return dataclasses.replace(self, splits=chosen, best_reachable=best)

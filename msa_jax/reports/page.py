@@ -15,6 +15,7 @@ from msa_jax.files import write_whole
 from msa_jax.metrics import METRIC_NAMES, NUMBERS
 from msa_jax.reports import confusion, figures, targets, templates
 from msa_jax.reports.run import HEAD_NAMES, Run, ordered, read_run
+from msa_jax.training import watched
 
 
 def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
@@ -85,6 +86,8 @@ def _headline_keys(run: Run) -> tuple[str, ...]:
 def _score_table(run: Run, target: Mapping[str, float]) -> dict[str, list]:
     """The metric table: a row per metric, a column per source of figures."""
     columns = {"test": run.result["test"], "validation": run.result["valid"]}
+    if best := run.result.get(watched.RESULT):
+        columns[watched.LABEL] = best["test"]
     if run.result.get("best_reachable"):
         columns["best reachable, test"] = run.result["best_reachable"]
     if target:

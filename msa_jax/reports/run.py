@@ -13,6 +13,7 @@ import numpy as np
 
 from msa_jax.data.spec import SPLITS, THREE_CLASSES, UNIMODAL_TASKS, DatasetSpec
 from msa_jax.errors import DataError, RunError
+from msa_jax.training import watched
 
 #: The model's predictions, in the order of a table; others follow under their own names.
 HEAD_NAMES = {
@@ -80,6 +81,9 @@ def read_run(workdir: pathlib.Path) -> Run:
     for key, kind in kinds.items():
         if not isinstance(result.get(key), kind):
             raise RunError(f"{folder / 'result.json'} has no {key!r}; train the run again.")
+    best_test = result.get(watched.RESULT, {"test": {}})
+    if not isinstance(best_test, dict) or not isinstance(best_test.get("test"), dict):
+        raise RunError(f"{folder / 'result.json'} has no 'test' in {watched.RESULT!r}; train the run again.")
     clips = _parse(folder / "predictions.csv", _test_clips)
     fusion = _parse(folder / "features.npz", _fusion)
     if len(fusion) != len(clips.ids):

@@ -82,7 +82,7 @@ class Cell:
 
     def overrides(self) -> list[str]:
         """The settings as the command line has them, ``"train.seed=1112"``."""
-        return [f"{key}={_as_text(value)}" for key, value in self.settings.items()]
+        return as_overrides(self.settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,6 +273,11 @@ def checked(study: Study, overrides: Sequence[str] = ()) -> dict[str, tuple[Cell
     if study.base and not any(study.base_of(row) for row in study.rows()):
         raise ConfigError(f"no row of the study differs from the base {dict(study.base)} by that alone.")
     return made
+
+
+def as_overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as the command line has them, ``"train.seed=1112"``."""
+    return [f"{key}={_as_text(value)}" for key, value in settings.items()]
 
 
 def _plain(label: str) -> str:

@@ -26,7 +26,7 @@ def to_latex(study: Study, tables: Sequence[Table], notes: Sequence[str]) -> str
     """
     parts = [r"% In the preamble: \usepackage{booktabs}"]
     for number, table in enumerate(tables, start=1):
-        title = f"{study.title}: {table.data}" if table.data else study.title
+        title = f"{study.title}: {table.heading}" if table.heading else study.title
         parts += [r"\begin{table*}", r"\centering\small", rf"\caption{{{escape(title)}}}", *_tabular(table)]
         if number == len(tables):
             text = r"\\ ".join(escape(note) for note in notes)

@@ -9,6 +9,7 @@ from msa_jax.metrics import LOWER_IS_BETTER, METRIC_NAMES, NUMBERS, REGRESSION_K
 from msa_jax.studies.grid import Study
 from msa_jax.studies.results import RowResults, StudyResults
 from msa_jax.studies.statistics import LEVEL, Statistics
+from msa_jax.training import watched
 
 #: The axis whose choices have a table each.
 DATA = "data"
@@ -96,12 +97,19 @@ class Table:
       axes: names of the labels.
       columns: of figures.
       lines: in the order of the study.
+      kind: what its figures are; "" for those of the epoch that the validation split picked.
     """
 
     data: str
     axes: tuple[str, ...]
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
+    kind: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Data set and kind, "" for a table that needs none."""
+        return ": ".join(filter(None, (self.data, self.kind)))
 
     @property
     def has_operations(self) -> bool:
@@ -158,6 +166,19 @@ def lay_out(
         ]
         tables.append(Table(data, tuple(axes[k] for k in shown), columns, tuple(lines)))
     return tables
+
+
+def lay_out_watched(study: Study, results: StudyResults, statistics: Statistics) -> list[Table]:
+    """As :func:`lay_out`, of each seed's best test epoch where it was watched; with nothing compared."""
+    rows = {
+        labels: dataclasses.replace(row, metrics=row.watched)
+        for labels, row in results.rows.items()
+        if row.watched
+    }
+    plain = dataclasses.replace(study, targets={}, base={})
+    alone = dataclasses.replace(statistics, comparisons={})
+    tables = lay_out(plain, dataclasses.replace(results, rows=rows), alone)
+    return [dataclasses.replace(table, kind=watched.LABEL) for table in tables]
 
 
 def as_text(

@@ -20,7 +20,7 @@ def to_markdown(study: Study, tables: Sequence[Table], notes: Sequence[str], sta
     """
     parts = [f"# {escape(study.title)}"]
     for table in tables:
-        parts += [f"## {escape(table.data)}"] * bool(table.data) + [_table(table)]
+        parts += [f"## {escape(table.heading)}"] * bool(table.heading) + [_table(table)]
     parts += ["\n".join(f"- {escape(note)}" for note in notes)]
     if statistics.comparisons:
         parts += ["## Differences", _differences(study, tables, statistics)]

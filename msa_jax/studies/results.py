@@ -12,6 +12,7 @@ from msa_jax import metrics
 from msa_jax.errors import RunError
 from msa_jax.reports.run import Run, read_run
 from msa_jax.studies.grid import SEED, Study
+from msa_jax.training import watched
 
 #: The two metrics by which MMSA 1.0 measures classes.
 _COMPAT = ("acc2_non0_compat", "f1_non0_compat")
@@ -41,6 +42,8 @@ class RowResults:
         value, as after its last epoch.
       epochs: int64 [S], how many each seed was trained; the largest is E.
       synthetic: whether the clips were made by a program.
+      watched: as ``metrics``, of the epoch with the best test score; empty unless every seed has watched the
+        test split (``train.watch_test``).
     """
 
     labels: tuple[str, ...]
@@ -59,6 +62,7 @@ class RowResults:
     history: Mapping[tuple[str, str], np.ndarray] = dataclasses.field(default_factory=dict)
     epochs: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
     synthetic: bool = False
+    watched: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def metric_keys(self) -> tuple[str, ...]:
@@ -120,6 +124,7 @@ def _row(labels: tuple[str, ...], runs: Mapping[str, Run]) -> RowResults:
                 "clips; train one of them again on the other's data."
             )
     heads = [head for head in first.predictions if all(head in run.predictions for run in others)]
+    best_test = [run.result[watched.RESULT]["test"] for run in every if watched.RESULT in run.result]
     logits = [run.logits for run in every if run.logits is not None]
     return RowResults(
         labels=labels,
@@ -138,6 +143,7 @@ def _row(labels: tuple[str, ...], runs: Mapping[str, Run]) -> RowResults:
         history=_history([run.history for run in every]),
         epochs=np.array([len(run.history) for run in every], np.int64),
         synthetic=first.spec.synthetic,
+        watched=_stacked(best_test) if len(best_test) == len(every) else {},
     )
 
 

@@ -12,10 +12,11 @@ import numpy as np
 from msa_jax.files import write_whole
 from msa_jax.studies.grid import SEED, Study
 from msa_jax.studies.latex import to_latex
-from msa_jax.studies.layout import footnotes, lay_out
+from msa_jax.studies.layout import footnotes, lay_out, lay_out_watched
 from msa_jax.studies.markdown import to_markdown
 from msa_jax.studies.results import StudyResults
 from msa_jax.studies.statistics import Comparison, Statistics
+from msa_jax.training import watched
 
 #: Fields of a comparison that are figures, in the order of the file.
 _FIGURES = [
@@ -45,7 +46,7 @@ def write_tables(
     Raises:
       RunError: if one cannot be written.
     """
-    tables = lay_out(study, results, statistics, operations)
+    tables = lay_out(study, results, statistics, operations) + lay_out_watched(study, results, statistics)
     notes = footnotes(study, results, statistics, "in italics", operations)
     contents = {
         "table.csv": seeds_csv(study, results, operations),
@@ -64,17 +65,21 @@ def seeds_csv(
 ) -> str:
     """A line per seed of every row: axes, seed, all metrics and losses, parameters, seconds, best epoch.
 
-    Figures are not rounded, and what a seed lacks is empty.
+    The scores of the best test epoch follow where a row has watched it, headed as what they are. Figures are
+    not rounded, and what a seed lacks is empty.
     """
     rows = results.rows.values()
     measured = list(dict.fromkeys(key for row in rows for key in (*row.metric_keys, *row.metrics)))
     counted = ["operations"] * bool(operations)
-    lines = [[*study.axes(), SEED, *measured, "parameters", *counted, "seconds", "best_epoch"]]
+    seen = list(dict.fromkeys(key for row in rows for key in row.watched))
+    header = [*study.axes(), SEED, *measured, "parameters", *counted, "seconds", "best_epoch"]
+    lines = [[*header, *(f"{watched.LABEL}: {key}" for key in seen)]]
     for row in rows:
         for k, seed in enumerate(row.seeds):
             figures = [row.metrics[key][k] if key in row.metrics else None for key in measured]
             known = [row.parameters, *((operations or {}).get(row.labels) for _ in counted)]
-            values = [*figures, *known, row.seconds[k], row.best_epoch[k]]
+            best_test = [row.watched[key][k] if key in row.watched else None for key in seen]
+            values = [*figures, *known, row.seconds[k], row.best_epoch[k], *best_test]
             lines.append([*row.labels, seed, *(_text(value) for value in values)])
     return _csv(lines)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax.training import watched
 from msa_jax.training.checkpoint import Progress
 
 
@@ -51,7 +52,11 @@ def _add(sums: dict[str, float], name: str, value: Any) -> None:
 
 
 def end_of_epoch(
-    progress: Progress, step: int, rates: Mapping[str, float], valid: Mapping[str, float]
+    progress: Progress,
+    step: int,
+    rates: Mapping[str, float],
+    valid: Mapping[str, float],
+    test: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Ends the epoch: empties the sums and counts it.
 
@@ -60,6 +65,7 @@ def end_of_epoch(
       step: of the training.
       rates: the learning rate of each group of parameters.
       valid: validation scores.
+      test: test scores, where they are watched.
 
     Returns:
       The epoch's row. What was measured may be of a part of the epoch only, where an earlier version has
@@ -77,6 +83,8 @@ def end_of_epoch(
         "valid": dict(valid),
         "seconds": round(progress.seconds, 3),
     }
+    if test is not None:
+        row[watched.ROW] = dict(test)
     if measured.get("steps"):
         row["step_seconds"] = measured["seconds"] / measured["steps"]
     if measured.get("weight"):

@@ -4,7 +4,7 @@ import contextlib
 import math
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -16,10 +16,10 @@ from msa_jax.configuration import Config
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.loader import Chunk, Step
 from msa_jax.data.opening import load_dataset
-from msa_jax.data.spec import DatasetSpec
+from msa_jax.data.spec import SPLITS, DatasetSpec
 from msa_jax.errors import RunError
 from msa_jax.messages import LOGGER
-from msa_jax.training import build, pretrained, processes, profiling
+from msa_jax.training import build, pretrained, processes, profiling, watched
 from msa_jax.training.accumulate import drop_accumulated
 from msa_jax.training.best import fits, of_epoch, record_of, write_best
 from msa_jax.training.build import Setup
@@ -30,18 +30,32 @@ from msa_jax.training.epoch import Stopwatch, add_steps, end_of_epoch
 from msa_jax.training.optim import rates_after
 from msa_jax.training.profiling import Profile
 from msa_jax.training.run_folder import BEST, CHECKPOINTS, RunFolder
+from msa_jax.training.scoring import gather, scores_of
 from msa_jax.training.state import TrainState, count_parameters
 from msa_jax.training.stopping import StopRequest
 from msa_jax.training.trackers import Trackers, chosen
 
+#: Called after every epoch, once it is saved, with the rows of ``metrics.jsonl`` so far. What it raises ends
+#: the run there, and the same run goes on with the next epoch.
+AfterEpoch = Callable[[Sequence[Mapping[str, Any]]], None]
 
-def train_and_evaluate(config: Config, workdir: str | pathlib.Path, profile: str = "") -> dict[str, Any]:
+
+def train_and_evaluate(
+    config: Config,
+    workdir: str | pathlib.Path,
+    profile: str = "",
+    splits: Sequence[str] = SPLITS,
+    after_epoch: AfterEpoch = lambda _history: None,
+) -> dict[str, Any]:
     """Trains, or goes on with, the run in ``workdir`` and evaluates its best epoch.
 
     Args:
       config: of the run.
       workdir: its folder.
       profile: folder for a trace of some steps; "" for none.
+      splits: that the run may see, "train" and "valid" among them. A test split that is left out is put away
+        as soon as the data is opened: nothing is built for it, and no file of the run has a figure of it.
+      after_epoch: see :data:`AfterEpoch`.
 
     Returns:
       What ``result.json`` holds.
@@ -61,24 +75,28 @@ def train_and_evaluate(config: Config, workdir: str | pathlib.Path, profile: str
             folder = RunFolder(workdir)
             if first:
                 held.enter_context(folder.held())
-            config, stored, dataset = read_data(config)
+            config, stored, dataset = read_data(config, splits)
             setup = build.build(config, dataset)
             if first:  # after all that a wrong setting can break, so that a right one finds the folder free
                 claim(folder, config, stored, dataset.spec)
         profile = profile if first else ""
         loop = held.enter_context(Loop(config, dataset, stored, folder, setup, stop, profile))
-        loop.train()
+        loop.train(after_epoch)
         return loop.finish()
 
 
-def read_data(config: Config) -> tuple[Config, DatasetSpec, Dataset]:
+def read_data(config: Config, splits: Sequence[str] = SPLITS) -> tuple[Config, DatasetSpec, Dataset]:
     """The configuration with the sizes that its data and encoder have, the data as stored and as prepared.
+
+    Args:
+      config: of the run.
+      splits: that it may see.
 
     Raises:
       MsaJaxError: for anything that the user can fix.
     """
     config = pretrained.with_sizes(config)
-    stored = load_dataset(config.data)
+    stored = load_dataset(config.data).only(splits)
     for note in stored.notes:
         LOGGER.info("note: %s", note)
     dataset = build.prepare(config, stored)
@@ -167,13 +185,14 @@ class Loop:
         worn_out = bool(config.patience) and progress.stale >= config.patience
         return worn_out or progress.epoch >= config.epochs
 
-    def train(self) -> None:
+    def train(self, after_epoch: AfterEpoch = lambda _history: None) -> None:
         """Runs the epochs that are left."""
         if jax.process_index() == 0:
             self.folder.write_history(self.progress.history)
         while not self.progress.finished:
             self._train_epoch()
-            self.end_epoch(self.evaluate("valid")["scores"])
+            self.end_epoch(self.evaluate("valid")["scores"], self._watch_test())
+            after_epoch(self.progress.history)
 
     def _train_epoch(self) -> None:
         """One pass over the training split, from the batch where the run stands.
@@ -283,11 +302,20 @@ class Loop:
             f"data.feature_norm=zscore_train{elsewhere}."
         )
 
-    def end_epoch(self, valid: dict[str, float]) -> None:
+    def _watch_test(self) -> dict[str, float] | None:
+        """The test scores now, for the record alone; None where they are not watched."""
+        if not self.config.train.watch_test:
+            return None
+        try:
+            return self.evaluate("test")["scores"]
+        except RunError:  # predictions that are not finite stop no training that would go on unwatched
+            return {}
+
+    def end_epoch(self, valid: dict[str, float], test: dict[str, float] | None) -> None:
         """Records the epoch, keeps the best model, decides whether to go on, and saves."""
         config, progress = self.config.train, self.progress
         self._count_time()
-        row = end_of_epoch(progress, int(self.state.step), self._learning_rates(), valid)
+        row = end_of_epoch(progress, int(self.state.step), self._learning_rates(), valid, test)
         improved = self._keep_if_best(valid[config.monitor])
         self._lower_rate(improved)
         progress.finished = self._is_over()
@@ -355,19 +383,7 @@ class Loop:
     def scored(self, split: str, outs: Sequence[tuple[Chunk, Any]]) -> dict[str, Any]:
         """What :meth:`evaluate` returns, from the chunks of a split and what was predicted for them."""
         clips = self.dataset.splits[split]
-        arrays: dict[str, np.ndarray] = {}
-        sums: dict[str, float] = {}
-        for chunk, out in outs:
-            rows, real = chunk.index[0], chunk.weight[0] > 0
-            columns = {**out["predictions"], "fusion vector": out["fusion"]}
-            for name, column in columns.items():
-                column = np.asarray(column)
-                array = arrays.setdefault(name, np.zeros((len(clips), *column.shape[1:]), np.float32))
-                array[rows[real]] = column[real]
-            parts = {k: float(v) for k, v in out["parts"].items()}
-            weight = parts.pop("weight")
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + value * weight
+        arrays, losses = gather(clips, outs)
         fusion = arrays.pop("fusion vector")
         wrong = ~np.isfinite(arrays["M"]).reshape(len(clips), -1).all(axis=1)
         if wrong.any():
@@ -375,21 +391,11 @@ class Loop:
                 f"after step {int(self.state.step)} the predictions for {wrong.sum()} clips of the split "
                 f"{split!r}, {clips.ids[wrong][0]} the first, are not finite; {self._way_out()}"
             )
-        scores = self._scores(arrays["M"], clips.labels["M"])
-        losses = {"loss" if k == "loss" else f"loss_{k}": v / len(clips) for k, v in sums.items()}
+        scores = scores_of(self.config, self.dataset.spec, arrays["M"], clips.labels["M"])
         return {"predictions": arrays, "fusion": fusion, "scores": {**scores, **losses}}
 
-    def _scores(self, prediction: np.ndarray, label: np.ndarray) -> dict[str, float]:
-        if self.config.model.task == "classification":
-            names = self.dataset.spec.class_names
-            return metrics.classification_metrics(
-                prediction, label.astype(np.int64), compat=True, names=names
-            )
-        spec = self.dataset.spec
-        return metrics.regression_metrics(spec.metrics, prediction, label, spec.label_range)
-
     def finish(self) -> dict[str, Any]:
-        """Evaluates the best epoch on all splits and writes the run's files."""
+        """Evaluates the best epoch on all splits that the run may see, and writes the run's files."""
         self.state = with_best(self.state, self.best)
         return self.write({name: self.evaluate(name) for name in self.dataset.splits})
 
@@ -403,18 +409,20 @@ class Loop:
           What ``result.json`` holds.
         """
         result = {
-            "test": evaluated["test"]["scores"],
-            "valid": evaluated["valid"]["scores"],
+            **{name: evaluated[name]["scores"] for name in ("test", "valid") if name in evaluated},
             "best_epoch": self.progress.best_epoch,
             "seconds": round(self.progress.seconds, 3),
             "parameters": count_parameters(self.state.params),
             "best_reachable": dict(self.dataset.best_reachable),
         }
+        if self.config.train.watch_test and self.progress.history:  # imported weights have none
+            result[watched.RESULT] = watched.best_test_epoch(self.progress.history, self.config.train.monitor)
         if jax.process_index() == 0:
             predictions = {name: e["predictions"] for name, e in evaluated.items()}
             names = self.dataset.spec.class_names
             self.folder.write_predictions(self.dataset.splits, predictions, names)
-            label = self.dataset.splits["test"].labels["M"]
-            self.folder.write_features(evaluated["test"]["fusion"], label)
+            if "test" in evaluated:
+                label = self.dataset.splits["test"].labels["M"]
+                self.folder.write_features(evaluated["test"]["fusion"], label)
             self.folder.write_result(result)
         return result

@@ -198,11 +198,13 @@ class Together:
             if not left:
                 return
             self._train_epoch(left)
-            valid = self._evaluate("valid")
+            watching = next(iter(self.loops.values())).config.train.watch_test
+            valid, test = self._evaluate("valid"), self._evaluate("test") if watching else None
             for seed in [seed for seed in left if seed not in self.failed]:
                 with self._failing(seed):
                     self._look_at_parameters(seed)
-                    self.loops[seed].end_epoch(self._scored(seed, "valid", valid)["scores"])
+                    scores = self._scored(seed, "valid", valid)["scores"]
+                    self.loops[seed].end_epoch(scores, None if test is None else self._watched(seed, test))
 
     @contextlib.contextmanager
     def _failing(self, seed: int):
@@ -303,6 +305,12 @@ class Together:
         place = self.place[seed]
         own = [(chunk, jax.tree.map(lambda x: x[place], out)) for chunk, out in outs]
         return self.loops[seed].scored(split, own)
+
+    def _watched(self, seed: int, test: Sequence[tuple[Chunk, Any]]) -> dict[str, float]:
+        try:
+            return self._scored(seed, "test", test)["scores"]
+        except RunError:  # as for a single run: what is only watched stops nothing
+            return {}
 
     def finish(self) -> None:
         """Evaluates the best epoch of each on all splits and writes its run's files."""

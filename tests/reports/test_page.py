@@ -15,6 +15,7 @@ from msa_jax import errors, metrics
 from msa_jax.commands import report
 from msa_jax.errors import RunError
 from msa_jax.reports import page, run
+from msa_jax.training import watched
 
 NONE = "\N{EN DASH}"  # what a table shows where there is no figure
 
@@ -88,6 +89,21 @@ def test_score_table_of_mosi_stands_beside_the_paper(mosi, tmp_path):
     assert "frozen text features is not expected to reach" in parsed.text
     assert "SYNTHETIC" not in parsed.text
     assert "best reachable" not in parsed.text.lower()
+
+
+def test_the_best_test_epoch_has_a_column_that_says_what_it_is_where_it_was_watched(mosi, tmp_path):
+    assert watched.LABEL not in mosi[1]
+    folder = fake_run.write(tmp_path, name="mosi", metric_set="mosi")
+    block = {"label": watched.LABEL, "epoch": 2, "picked_by": "mae", "test": {"mae": 0.123}}
+    change(folder / "result.json", best_test_epoch=block)
+    parsed = Page(page.write_report(folder).read_text())
+    head, *rows = parsed.tables[0]
+    assert head[:4] == ["metric", "test", "validation", watched.LABEL]
+    shown = {row[0]: row[3] for row in rows}
+    assert (shown["MAE"], shown["Corr"]) == ("0.123", NONE)
+    change(folder / "result.json", best_test_epoch={"epoch": 2})
+    with pytest.raises(RunError, match=r"has no 'test' in 'best_test_epoch'"):
+        page.write_report(folder)
 
 
 def test_synthetic_runs_say_so_and_show_the_best_reachable(synthetic):

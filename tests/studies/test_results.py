@@ -94,6 +94,17 @@ def test_a_metric_without_a_value_is_no_number(tmp_path):
     assert "loss" not in row.metrics
 
 
+def test_the_best_test_epoch_is_read_where_every_seed_watched_it(tmp_path):
+    folders = [fake_study.write_cell(tmp_path, cell) for cell in STUDY.cells[:2]]
+    for number, folder in enumerate(folders):
+        assert read_results(STUDY, tmp_path).rows[TFN].watched == {}
+        result = json.loads((folder / "result.json").read_text())
+        result["best_test_epoch"] = {"epoch": 4, "test": {"mae": 0.5 + number, "corr": None}}
+        (folder / "result.json").write_text(json.dumps(result))
+    watched = read_results(STUDY, tmp_path).rows[TFN].watched
+    assert {key: list(values) for key, values in watched.items()} == {"mae": [0.5, 1.5]}
+
+
 @pytest.mark.parametrize("other", [{"first_clip": 5}, {"clips": 19}, {"metric_set": "sims"}])
 def test_seeds_that_were_tested_on_different_clips_are_refused(tmp_path, other):
     fake_study.write_cell(tmp_path, STUDY.cells[0])

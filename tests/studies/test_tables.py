@@ -14,6 +14,7 @@ from msa_jax.studies.layout import NONE, Entry, figure, footnotes, lay_out
 from msa_jax.studies.results import StudyResults
 from msa_jax.studies.statistics import Statistics, compare
 from msa_jax.studies.tables import differences_csv, seeds_csv, write_tables
+from msa_jax.training.watched import LABEL as LABEL_OF_WATCHED
 
 PLAN = Bootstrap(resamples=100)
 LABEL = fake_study.labels_of("mosi", 50)
@@ -263,6 +264,30 @@ def test_a_study_without_a_base_or_models_has_its_table_too(tmp_path):
     results = StudyResults({row.labels: row}, {})
     (table,) = lay_out(only_data, results, compare(only_data, results, PLAN))
     assert (table.axes, table.lines[0].labels) == (("data",), ("mosi",))
+
+
+def test_the_best_test_epoch_has_tables_of_its_own_where_it_was_watched(tmp_path):
+    study, results, statistics = made("tfn", "lmf")
+    files = write_tables(study, results, statistics, tmp_path)
+    assert not any(LABEL_OF_WATCHED in path.read_text() for path in files)
+    columns = len(files[0].read_text().splitlines()[0].split(","))
+    row = results.rows["mosi", "lmf"]
+    lower = {key: values - 0.1 for key, values in row.metrics.items()}
+    rows = {**results.rows, row.labels: dataclasses.replace(row, watched=lower)}
+    files = write_tables(study, StudyResults(rows, {}), statistics, tmp_path)
+    header, *lines = csv.reader(files[0].read_text().splitlines())
+    assert header[columns:] == [f"{LABEL_OF_WATCHED}: {key}" for key in lower]
+    place = header.index(f"{LABEL_OF_WATCHED}: mae")
+    of_lmf = [float(line[place]) for line in lines if line[1] == "lmf"]
+    assert of_lmf == [float(value) for value in lower["mae"]]
+    assert {line[place] for line in lines if line[1] == "tfn"} == {""}
+    text = files[1].read_text()
+    fair, best = text.split(f"## mosi: {markdown.escape(LABEL_OF_WATCHED)}\n")
+    assert f"{row.metrics['mae'].mean():.3f} ±" in fair
+    assert f"{row.metrics['mae'].mean() - 0.1:.3f} ±" in best
+    assert "| tfn" not in best.split("\n- ")[0]
+    assert f"mosi: {LABEL_OF_WATCHED}}}" in files[2].read_text()
+    assert "differences" in files[3].name
 
 
 def test_a_study_with_nothing_finished_writes_empty_tables(tmp_path):

@@ -17,7 +17,7 @@ def train_with(processes):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(HERE)}
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(HERE.parent)}
     workers = [
         subprocess.Popen(
             [sys.executable, str(HERE / "process_worker.py"), address, str(processes), str(number)],

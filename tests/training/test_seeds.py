@@ -187,3 +187,13 @@ def test_real_models_end_as_they_do_alone(model, tmp_path):
     assert not any(seeds.train_seeds(config, together).values())
     train_alone(config, single)
     assert_alike(together, single, models=False)
+
+
+@pytest.mark.slow
+def test_the_test_split_is_watched_as_it_is_alone(monkeypatch, tmp_path):
+    config = toy_config(monkeypatch, OBJECTIVE, "train.watch_test=true", "train.epochs=2")
+    together, single = folders(tmp_path / "together", SEEDS[:2]), folders(tmp_path / "single", SEEDS[:2])
+    assert not any(seeds.train_seeds(config, together).values())
+    train_alone(config, single)
+    assert_alike(together, single)
+    assert all("test" in row for row in history(together[1111]))

@@ -196,4 +196,4 @@ def test_the_test_split_is_watched_as_it_is_alone(monkeypatch, tmp_path):
     assert not any(seeds.train_seeds(config, together).values())
     train_alone(config, single)
     assert_alike(together, single)
-    assert all("test" in row for row in history(together[1111]))
+    assert all("watched_test" in row for row in history(together[1111]))

@@ -8,13 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
+from quick_compile import QUICK
+
 CACHE = pathlib.Path(tempfile.gettempdir()) / f"msa_jax_test_cache_{os.getuid()}"
 # Eight CPU devices stand in for a pod, for the tests that ask for several; a program for one is the same with
 # them. Compiling, which is what the tests mostly do, is made quick. Set before JAX starts; subprocess tests
 # make their own choice.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-)
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {QUICK}")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 

@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import pytest
+from quick_compile import QUICK
 
 from msa_jax.commands import train
 from msa_jax.errors import ConfigError
@@ -43,7 +44,7 @@ def test_how_much_is_said(tmp_path, capsys, flag):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["vmap", "processes"])
 def test_several_seeds_are_a_study(tmp_path, capsys, monkeypatch, how):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # one device
+    monkeypatch.setenv("XLA_FLAGS", QUICK)  # one device
     code = train.main([*RUN, "--seeds=2", f"--how={how}", "--config.train.seed=5", f"--workdir={tmp_path}"])
     assert code == 0, capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))

@@ -14,6 +14,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from quick_compile import QUICK
 
 import msa_jax
 from msa_jax import main
@@ -41,7 +42,7 @@ def two_processes(*arguments):
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     names = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    flags = "--xla_backend_optimization_level=0"  # one device each
+    flags = QUICK  # one device each
     command = [sys.executable, "-m", "msa_jax.main", "--distributed", *arguments]
     with contextlib.ExitStack() as stack:
         started = []

@@ -10,6 +10,7 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+from quick_compile import QUICK
 
 ROOT = pathlib.Path(__file__).parents[2]
 TRAINING, SCORING = ROOT / "launch" / "colab_tpu.ipynb", ROOT / "launch" / "colab_predict.ipynb"
@@ -28,7 +29,7 @@ def tagged(notebook, tag):
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
     """A kernel on this interpreter, with its files below ``tmp_path``, quick to compile."""
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    monkeypatch.setenv("XLA_FLAGS", QUICK)
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name))

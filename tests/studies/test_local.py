@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from quick_compile import QUICK
 
 from msa_jax.errors import Interrupted, RunError
 from msa_jax.studies import local
@@ -188,7 +189,7 @@ def command(folder, *more):
         f"--workdir={folder}/study",
         *more,
     ]
-    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}  # one device
+    environment = {**os.environ, "XLA_FLAGS": QUICK}  # one device
     return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
 

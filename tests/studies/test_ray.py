@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from quick_compile import QUICK
 
 from msa_jax.errors import ConfigError
 from msa_jax.studies import ray_pool
@@ -72,7 +73,7 @@ def test_without_ray_its_pip_line_is_given(monkeypatch):
 
 def study(folder, workdir, *more, **environment):
     words = [f"--study={folder}/mine.py", f"--workdir={folder / workdir}", *more]
-    quick = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0", **environment}
+    quick = {**os.environ, "XLA_FLAGS": QUICK, **environment}
     return subprocess.Popen(
         [sys.executable, "-m", "msa_jax", "study", *words],
         cwd=ROOT,
@@ -95,7 +96,7 @@ def cluster(monkeypatch):
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": QUICK},
     ) as process:
         assert process.stdin
         assert process.stdout

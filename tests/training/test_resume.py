@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from quick_compile import QUICK
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EPOCHS = 6
@@ -31,7 +32,7 @@ def start(workdir, *overrides):
         "--config.train.chunk_steps=2",
     ]
     # One device; compiles in a third of the time.
-    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment = {**os.environ, "XLA_FLAGS": QUICK}
     return subprocess.Popen(
         [*command, *overrides],
         cwd=ROOT,

@@ -1,0 +1,17 @@
+"""Compiling is what the tests mostly do, so XLA is told to be quick about it: programs run for moments."""
+
+import importlib.metadata
+
+_LEVEL = "--xla_backend_optimization_level=0"  # a third of the time
+_SPLIT = "--xla_cpu_parallel_codegen_split_count=1"
+#: Half of that again. XLA ends a process for a flag that its version lacks: only where they were tried.
+_MORE = {(0, 10): f"--xla_cpu_use_fusion_emitters=false {_SPLIT}", (0, 12): _SPLIT}
+
+
+def _flags() -> str:
+    major, minor, *_ = importlib.metadata.version("jaxlib").split(".")
+    return f"{_LEVEL} {_MORE.get((int(major), int(minor)), '')}".strip()
+
+
+#: For XLA_FLAGS.
+QUICK = _flags()

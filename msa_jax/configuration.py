@@ -21,7 +21,18 @@ from msa_jax.synonyms import meant
 
 #: Settings that later versions added, with the value by which a run that lacks them behaves as then, or a
 #: function of its {key: value} that gives it. A run's ``config.json`` is completed by them when it is read.
-ADDED: dict[str, Any] = {"preset": "", "model.classes": 0, "data.class_names": (), "train.trackers": ""}
+ADDED: dict[str, Any] = {
+    "preset": "",
+    "model.classes": 0,
+    "data.class_names": (),
+    "data.split": "stored",
+    "data.group": "video",
+    "data.split_shares": (0.7, 0.1, 0.2),
+    "data.split_seed": 0,
+    "data.folds": 0,
+    "data.fold": 0,
+    "train.trackers": "",
+}
 
 #: A ConfigDict. Declared Any, because the library's own annotations say that a value may be
 #: text or None wherever a number is read.

@@ -67,6 +67,18 @@ def data_block(name: str) -> Config:
     # Names of the class labels, from class 0, like ("anger","joy"); empty: what the file says, or negative,
     # neutral and positive.
     data.class_names = ()
+    # stored: the splits that the data has | by_group: train, valid and test are made of all its clips, so
+    # that no group of clips lies in two of them; the file may then be one block without splits
+    data.split = "stored"
+    # What is a group: video, the VIDEO of ids like VIDEO$_$CLIP | id, every clip for itself | the key of a
+    # column of N texts or whole numbers beside the clips, such as speaker.
+    data.group = "video"
+    data.split_shares = (0.7, 0.1, 0.2)  # of the clips, as nearly as whole groups allow
+    data.split_seed = 0  # draws the groups
+    # K: the groups are put into K folds, of which data.fold (0 to K - 1) is tested; the others are divided
+    # into train and valid by their shares. 0: no folds.
+    data.folds = 0
+    data.fold = 0
     data.groups = block({"text": {}, "audio": {}, "vision": {}})  # name -> "first-last,..." columns
     # none | zscore_train | zscore_group. Cai et al. 2025 mention no scaling (reading A18).
     data.feature_norm = "none"

@@ -25,6 +25,12 @@ ADDED: dict[str, Any] = {
     "preset": "",
     "model.classes": 0,
     "data.class_names": (),
+    "data.split": "stored",
+    "data.group": "video",
+    "data.split_shares": (0.7, 0.1, 0.2),
+    "data.split_seed": 0,
+    "data.folds": 0,
+    "data.fold": 0,
     "train.trackers": "",
     "train.watch_test": False,
 }

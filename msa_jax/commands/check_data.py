@@ -1,8 +1,9 @@
 """Reports what a feature pickle or a store holds and what is suspicious about it.
 
-msa-jax check-data PATH [--json]
+msa-jax check-data PATH [--split=by_group [--group=speaker] [--folds=5]] [--json]
 """
 
+import argparse
 import json
 import pathlib
 from collections.abc import Mapping
@@ -14,7 +15,9 @@ from rich.table import Table
 
 from msa_jax import messages, metrics
 from msa_jax.commands.usage import Parser
+from msa_jax.data.division import COLUMN_NAME, SPLIT_KINDS, STORED, VIDEO, Division
 from msa_jax.data.inspection import check
+from msa_jax.errors import ConfigError
 
 
 def main(arguments: list[str]) -> int:
@@ -22,13 +25,23 @@ def main(arguments: list[str]) -> int:
     parser = Parser(
         "check-data",
         "Says what a feature pickle or a store holds and what is odd about it. Nothing in it is executed.",
-        ["check-data unaligned_50.pkl"],
+        ["check-data unaligned_50.pkl", "check-data mine.pkl --split=by_group --folds=5"],
     )
     parser.add_argument("path", type=pathlib.Path, help="feature pickle or store")
+    parser.add_argument(
+        "--split",
+        choices=SPLIT_KINDS,
+        default=STORED,
+        help="by_group: show the splits that data.split=by_group makes of all clips",
+    )
+    parser.add_argument("--group", help=f"with by_group: as data.group (default: {VIDEO})")
+    parser.add_argument(
+        "--folds", type=int, metavar="K", help="with by_group: as data.folds; all of them are shown"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
     options = parser.parse_args(arguments)
     messages.set_up(options, answers=True)
-    report = check(options.path)
+    report = check(options.path, _division(options))
     if absent := metrics.left_out(report["metrics"], tuple(report["label_range"])):
         report["notes"].append(absent)
     if options.json:
@@ -36,6 +49,25 @@ def main(arguments: list[str]) -> int:
     else:
         _show(report, Console(highlight=False, markup=False, soft_wrap=True))
     return 0
+
+
+def _division(options: argparse.Namespace) -> Division | None:
+    """What the arguments ask for.
+
+    Raises:
+      ConfigError: for those that do not go together.
+    """
+    if options.split == STORED:
+        for flag, value in (("group", options.group), ("folds", options.folds)):
+            if value is not None:
+                raise ConfigError(f"--{flag}={value} is of divided clips; add --split=by_group.")
+        return None
+    group, folds = options.group or VIDEO, options.folds or 0
+    if not COLUMN_NAME.fullmatch(group):
+        raise ConfigError(f"--group={group!r:.80} names no column: letters, digits and _, a letter first.")
+    if folds < 0 or folds == 1:
+        raise ConfigError(f"--folds={folds} must be at least 2, or left out.")
+    return Division(group, folds=folds)
 
 
 def _show(report: Mapping[str, Any], console: Console) -> None:
@@ -56,6 +88,8 @@ def _show(report: Mapping[str, Any], console: Console) -> None:
     for m, groups in report["groups"].items():
         if groups:
             _show_groups(report, m, console)
+    if "division" in report:
+        _show_division(report["division"], console)
     for note in report["notes"]:
         console.print(f"note: {note}")
     for warning in report["warnings"]:
@@ -110,6 +144,19 @@ def _show_groups(report: Mapping[str, Any], m: str, console: Console) -> None:
         spread = ("-" if facts[key] is None else f"{facts[key]:.4g}" for key in ("low", "high"))
         table.add_row(name, facts["columns"], *spread, *_faults(facts, facts["constant"]))
     console.print(table)
+
+
+def _show_division(division: Mapping[str, Any], console: Console) -> None:
+    tasks = list(division["parts"][0]["label_mean"])
+    fold = ["fold"] * bool(division["folds"])
+    title = f"{division['groups']} groups by {division['group']}"
+    table = _table(*fold, "split", "clips", "groups", *(f"mean {task}" for task in tasks), title=title)
+    for part in division["parts"]:
+        means = (f"{part['label_mean'][task]:.2f}" for task in tasks)
+        first = [str(part["fold"])] * bool(fold)
+        table.add_row(*first, part["split"], str(part["clips"]), str(part["groups"]), *means)
+    console.print(table)
+    console.print(f"groups that lie in two splits: {division['crossing'] or 'none'}")
 
 
 def _faults(facts: Mapping[str, Any], constant: int) -> list[str]:

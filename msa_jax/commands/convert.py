@@ -1,7 +1,7 @@
 """Turns a feature pickle into a store, which opens at once and needs no memory of its own.
 
     msa-jax convert FILE.pkl DIR [--name mosi] [--metrics mosi] [--label-range -3 3]
-                              [--class-names NAME ...] [--encode-text ENCODER_DIR]
+                              [--class-names NAME ...] [--group speaker] [--encode-text ENCODER_DIR]
 
 Every value is kept as float32, NaN and infinities included. DIR appears when all of it is written;
 after an error or an interruption nothing is left. With --encode-text the text's features are made anew
@@ -20,9 +20,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from msa_jax import messages
 from msa_jax.commands.usage import Parser
 from msa_jax.data import mmsa, store
+from msa_jax.data.division import COLUMN_NAME
 from msa_jax.data.opening import describe, infer
 from msa_jax.data.spec import METRIC_SETS
-from msa_jax.errors import stopped_by_sigterm
+from msa_jax.errors import ConfigError, stopped_by_sigterm
 from msa_jax.files import check_new_folder
 from msa_jax.messages import LOGGER
 
@@ -51,12 +52,22 @@ def main(arguments: list[str]) -> int:
         help="of the class labels, from class 0; default: the file's",
     )
     parser.add_argument(
+        "--group",
+        default="",
+        metavar="COLUMN",
+        help="also keep this column of N texts or whole numbers, such as speaker, for data.group",
+    )
+    parser.add_argument(
         "--encode-text",
         type=pathlib.Path,
         metavar="ENCODER_DIR",
         help="make text features and tokens from the transcripts, with the BERT encoder of this folder",
     )
     options = parser.parse_args(arguments)
+    if options.group and not COLUMN_NAME.fullmatch(options.group):
+        raise ConfigError(
+            f"--group={options.group!r:.80} names no column: letters, digits and _, a letter first."
+        )
     messages.set_up(options)
     given = {key: getattr(options, key) for key in ("name", "metrics") if getattr(options, key) is not None}
     if options.label_range:
@@ -66,7 +77,7 @@ def main(arguments: list[str]) -> int:
     console = Console(quiet=messages.quiet(), highlight=False, markup=False, soft_wrap=True)
     try:
         with stopped_by_sigterm(), stages(console) as stage:
-            convert(options.file, options.folder, given, stage, options.encode_text)
+            convert(options.file, options.folder, given, stage, options.encode_text, options.group)
     except KeyboardInterrupt as interruption:
         number = interruption.args[0] if interruption.args else signal.SIGINT
         done = "is complete" if options.folder.exists() else "was not made"
@@ -81,6 +92,7 @@ def convert(
     given: dict,
     stage: Stage,
     encoder: pathlib.Path | None = None,
+    column: str = "",
 ) -> None:
     """Writes the store ``folder`` with what the pickle ``file`` holds.
 
@@ -90,6 +102,7 @@ def convert(
       given: fields of :class:`~msa_jax.data.opening.Hints` that are not to be inferred.
       stage: shows the progress.
       encoder: folder of the BERT encoder that makes the text features; None: the file's are kept.
+      column: the key of a further text or whole number per clip that is kept; "" for none.
 
     Raises:
       DataError: if the file or the encoder cannot be used, or the store cannot be written.
@@ -97,12 +110,12 @@ def convert(
     check_new_folder(folder)
     LOGGER.info("reading %s", file)
     if encoder is None:
-        splits, notes = mmsa.read(file)
+        splits, notes = mmsa.read(file, column=column)
     else:
         from msa_jax.weights import encode_text  # needs JAX, which plain conversions do not wait for
 
         loaded = encode_text.load(encoder)
-        splits, notes = mmsa.read(file, by_transcripts=True)
+        splits, notes = mmsa.read(file, by_transcripts=True, column=column)
         splits, more = encode_text.encode(loaded, splits, stage)
         notes = [*notes, *more]
     inferred, more = infer(file, splits)

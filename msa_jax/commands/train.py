@@ -59,14 +59,22 @@ def main(argv: list[str]) -> int:
         "a folder of its own under DIR/cells",
     )
     parser.add_argument(
+        "--folds",
+        type=int,
+        default=0,
+        metavar="K",
+        help="train K folds by groups (data.group), each tested once, and write a table of each and of all "
+        "together; with --seeds every seed of every fold",
+    )
+    parser.add_argument(
         "--how", default="auto", metavar="HOW", help="how seeds are trained, see msa-jax study"
     )
     arguments, rest = parser.parse_known_args(argv)
     overrides = configuration.read_overrides(parser, rest)
     config = configuration.load(arguments.config, overrides)
     messages.set_up(arguments)
-    if arguments.seeds:
-        return train_seeds(arguments, config, overrides)
+    if arguments.seeds or arguments.folds:
+        return train_several(arguments, config, overrides)
     # Here, not at the top: --help need not wait for JAX to start.
     from msa_jax.training import build, processes
 
@@ -77,21 +85,28 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def train_seeds(arguments: argparse.Namespace, config: configuration.Config, overrides: list[str]) -> int:
-    """Trains several seeds of one configuration as a study; returns 1 where one failed.
+def train_several(arguments: argparse.Namespace, config: configuration.Config, overrides: list[str]) -> int:
+    """Trains seeds and folds of one configuration as a study; returns 1 where one failed.
 
     Raises:
-      ConfigError: for arguments that several seeds do not go with.
+      ConfigError: for arguments that several runs do not go with.
     """
-    from msa_jax.studies.grid import of_seeds
+    from msa_jax.data import division
+    from msa_jax.studies.grid import checked, of_seeds
     from msa_jax.studies.run import Execution, run_declared
 
     for flag, given in (("--distributed", arguments.distributed), ("--profile", arguments.profile)):
         if given:
-            raise ConfigError(f"{flag} is for a single run; leave out --seeds.")
-    study = of_seeds(arguments.config, config, arguments.seeds)
+            raise ConfigError(f"{flag} is for a single run; leave out --seeds and --folds.")
+    study = of_seeds(arguments.config, config, arguments.seeds or 1, arguments.folds)
     # The seed that was given is the first of them.
     shared = [override for override in overrides if not override.startswith("train.seed=")]
+    if arguments.folds:
+        for key in ("data.folds", "data.fold"):
+            if any(override.startswith(f"{key}=") for override in overrides):
+                raise ConfigError(f"--config.{key} is for a single run; --folds sets it.")
+        for _, cell in checked(study, shared).values():
+            division.check_setting(cell.data)
     execution = Execution(how=arguments.how, compile_cache=arguments.compile_cache)
     return 1 if run_declared(study, arguments.config, arguments.workdir, shared, execution) else 0
 

@@ -123,7 +123,8 @@ def summarise(
     for first in range(0, len(values), clips):
         rows = slice(first, first + clips)
         real = np.arange(values.shape[1]) < lengths[rows, None]
-        block = np.asarray(values[rows])[real]  # [steps, D]
+        stored = np.asarray(values[rows])
+        block = stored[real]  # [steps, D]
         good = np.isfinite(block)
         some_bad = not good.all()
         more = good.sum(0, dtype=np.int64) if some_bad else np.full(width, len(block))
@@ -143,7 +144,7 @@ def summarise(
         delta = pivot + shift - mean
         mean, squares = mean + delta * part, squares + spread + delta**2 * count * part
         count = count + more
-        progress(values[rows].nbytes)
+        progress(stored.nbytes)
     std = np.where(low < high, np.sqrt(np.maximum(squares, 0) / np.maximum(count, 1)), 1.0)
     low, high = (np.where(count > 0, x, np.nan) for x in (low, high))
     return ColumnSummary(int(np.sum(lengths)), mean, std, low, high, nan, infinite)

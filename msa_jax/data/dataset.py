@@ -14,7 +14,8 @@ class Split:
 
     Attributes:
       ids: str [N], as in the file.
-      values: per modality float32 [N, T, D], arrays or read-only memory maps. May hold NaN or
+      values: per modality float32 [N, T, D], arrays, read-only memory maps, or rows of such
+        (:class:`msa_jax.data.rows.Rows`). May hold NaN or
         infinities, and anything past a clip's length (see :mod:`msa_jax.data.clean`).
       lengths: per modality int32 [N], real steps, 0 to T.
       labels: per task float32 [N].
@@ -22,6 +23,8 @@ class Split:
         description's ``class_names`` say. Of a split fresh from a file they may be texts.
       tokens: int32 [N, 3, T] or None.
       raw_text: str [N] or None.
+      clip_columns: further texts per clip, str [N] by name, such as "speaker"; those alone that were asked
+        for.
     """
 
     ids: np.ndarray
@@ -31,6 +34,7 @@ class Split:
     classes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     tokens: np.ndarray | None = None
     raw_text: np.ndarray | None = None
+    clip_columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)

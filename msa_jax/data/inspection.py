@@ -6,6 +6,7 @@ files of a store are compared with their SHA-256 sums.
 """
 
 import contextlib
+import dataclasses
 import pathlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ import numpy as np
 from msa_jax.data import columns, store
 from msa_jax.data.clean import ColumnSummary, summarise
 from msa_jax.data.dataset import Dataset, Split
+from msa_jax.data.division import Division, groups_of, pooled
 from msa_jax.data.opening import open_dataset
 from msa_jax.data.spec import MODALITIES, SPLITS, format_columns
 from msa_jax.errors import DataError
@@ -32,15 +34,19 @@ _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _SHOWN = 5  # examples of a fault that are named
 
 
-def check(path: pathlib.Path) -> dict[str, Any]:
+def check(path: pathlib.Path, division: Division | None = None) -> dict[str, Any]:
     """Reads everything and returns the report, ready for JSON.
+
+    Args:
+      path: a pickle or a store's folder.
+      division: how all clips are divided into the splits that the report is about; None for those stored.
 
     Raises:
       DataError: if the data cannot be used at all.
     """
     if path.is_dir():
         store.read(path, verify=True)
-    dataset = open_dataset(path)
+    dataset = open_dataset(path, division=division)
     report: dict[str, Any] = {"path": str(path), "kind": "store" if path.is_dir() else "pickle"}
     if report["kind"] == "pickle":
         report["sha256"] = store.sha256(path)
@@ -68,9 +74,39 @@ def check(path: pathlib.Path) -> dict[str, Any]:
     report["groups"] = {
         m: {group: format_columns(c) for group, c in spec.modalities[m].groups.items()} for m in MODALITIES
     }
+    if division is not None:
+        report["division"] = _division(path, dataset, division)
     report["notes"] = list(dataset.notes)
     report["warnings"] = warnings + _repeated(dataset.splits)
     return report
+
+
+def _division(path: pathlib.Path, dataset: Dataset, division: Division) -> dict[str, Any]:
+    """What lies in each split, of every fold where there are folds, and how many groups lie in two splits."""
+    whole = pooled(dataset.splits)
+    groups = groups_of(str(path), whole, division.group)
+    parts, crossing = [], 0
+    for fold in range(max(1, division.folds)):
+        rows = dataclasses.replace(division, fold=fold).assigned(groups)
+        parts += [
+            {
+                "fold": fold if division.folds else None,
+                "split": name,
+                "clips": len(at),
+                "groups": len(np.unique(groups[at])),
+                "label_mean": {t: float(y[at].mean(dtype=np.float64)) for t, y in whole.labels.items()},
+            }
+            for name, at in rows.items()
+        ]
+        several = Counter(group for at in rows.values() for group in np.unique(groups[at]).tolist())
+        crossing += sum(count > 1 for count in several.values())
+    return {
+        "group": division.group,
+        "groups": len(np.unique(groups)),
+        "folds": division.folds,
+        "parts": parts,
+        "crossing": crossing,
+    }
 
 
 def _labels(dataset: Dataset, name: str) -> dict[str, Any]:

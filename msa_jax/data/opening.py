@@ -2,13 +2,14 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from msa_jax.configuration import Config, require_choice
 from msa_jax.data import classes, clean, columns, mmsa, store, synthetic, unlabelled
 from msa_jax.data.dataset import Dataset, Split
+from msa_jax.data.division import Division, divide, division_of
 from msa_jax.data.preprocess import REDUCTIONS, reduced_spec
 from msa_jax.data.spec import (
     MODALITIES,
@@ -40,28 +41,55 @@ class Hints:
     class_names: tuple[str, ...] = ()
 
 
-def open_dataset(path: str | pathlib.Path, hints: Hints | None = None) -> Dataset:
+def open_dataset(
+    path: str | pathlib.Path, hints: Hints | None = None, division: Division | None = None
+) -> Dataset:
     """Opens a feature pickle in the public MMSA layout (:mod:`msa_jax.data.mmsa`) or a store.
 
-    A pickle is read once from end to end for its statistics; a store opens at once.
+    A pickle is read once from end to end for its statistics; a store opens at once,
+    unless its clips are divided anew: their statistics are those of the new training split.
 
     Args:
       path: a pickle or a store's folder.
       hints: what the configuration says; it goes before what a store says of itself. Without hints
         a store's own description holds, and a pickle's is inferred (:func:`infer`).
+      division: how all clips are divided into train, valid and test; None for the splits that are stored.
 
     Raises:
       DataError: if nothing is there, the file or folder is broken, a label lies outside the label
-        range, or a column group does not fit the columns.
+        range, a column group does not fit the columns, or the clips cannot be divided.
     """
     path = pathlib.Path(path)
     if path.is_dir():
-        return _with_hints(path, _with_classes(path, store.read(path)), hints)
-    splits, notes = mmsa.read(path)
+        dataset = _with_hints(path, _with_classes(path, store.read(path)), hints)
+        return dataset if division is None else _divided(path, dataset, division)
+    if division is None:
+        splits, notes = mmsa.read(path)
+    else:
+        splits, notes = mmsa.read_any(path, division.column)
+        splits, how = divide(str(path), splits, division)
+        notes = _with_how(notes, how)
     if hints is None:
         hints, more = infer(path, splits)
         notes = [*notes, *more]
     return describe(path, splits, notes, hints)
+
+
+def _with_how(notes: Sequence[str], how: str) -> list[str]:
+    """The notes on clips that are then divided: they name the splits of the file."""
+    return [*(f"before the division: {note}" for note in notes), how]
+
+
+def _divided(path: pathlib.Path, dataset: Dataset, division: Division) -> Dataset:
+    """A store's clips in other splits, with the statistics of the new training split."""
+    splits, how = divide(str(path), dataset.splits, division)
+    modalities, train = {}, splits["train"]
+    for m, modality in dataset.spec.modalities.items():
+        mean, std = clean.statistics(train.values[m], train.lengths[m])
+        modalities[m] = dataclasses.replace(modality, mean=mean, std=std)
+    counts = {name: len(split) for name, split in splits.items()}
+    spec = dataclasses.replace(dataset.spec, modalities=modalities, counts=counts)
+    return Dataset(spec, splits, tuple(_with_how(dataset.notes, how)))
 
 
 def _with_classes(path: pathlib.Path, dataset: Dataset) -> Dataset:
@@ -228,7 +256,7 @@ def load_dataset(data: Config) -> Dataset:
     groups = {m: dict(g) for m, g in data.groups.items()}
     names = tuple(map(str, data.get("class_names", ())))  # older configurations have none
     hints = Hints(data.name, data.metrics, tuple(data.label_range), groups, names)
-    return open_dataset(_locate(data), hints)
+    return open_dataset(_locate(data), hints, division_of(data))
 
 
 def open_split(data: Config, name: str, needs_text: bool = True) -> Split:
@@ -244,7 +272,14 @@ def open_split(data: Config, name: str, needs_text: bool = True) -> Split:
     """
     if data.source == "synthetic":
         return load_dataset(data).splits[name]
-    splits, _ = unlabelled.read(_locate(data), name, needs_text)
+    path, division = _locate(data), division_of(data)
+    if division is None:
+        splits, _ = unlabelled.read(path, name, needs_text)
+    else:
+        every = (
+            store.read(path).splits if path.is_dir() else mmsa.read_any(path, division.column, needs_text)[0]
+        )
+        splits, _ = divide(str(path), every, division)
     return splits[name]
 
 

@@ -29,6 +29,7 @@ class Section(Fields):
       notes: takes what is changed, one sentence each.
       required: keys that must be there.
       silent: modalities of which the clips have no step; their tables hold one of zeros.
+      column: a further text or whole number per clip to read, the key of a speaker, say; "" for none.
 
     Raises:
       DataError: if there is no dict, or a required key is missing.
@@ -42,9 +43,10 @@ class Section(Fields):
         notes: list[str],
         required: Sequence[str],
         silent: Sequence[str] = (),
+        column: str = "",
     ):
-        super().__init__(path, name, content, required, _OPTIONAL)
-        self.notes, self.silent = notes, silent
+        super().__init__(path, name, content, (*required, *filter(None, [column])), _OPTIONAL)
+        self.notes, self.silent, self.column = notes, silent, column
 
     def split(self) -> Split:
         """Reads everything."""
@@ -65,6 +67,7 @@ class Section(Fields):
             classes=self.classes(),
             tokens=tokens,
             raw_text=self.texts("raw_text") if "raw_text" in self.content else None,
+            clip_columns={self.column: self.texts(self.column, numbers=True)} if self.column else {},
         )
 
     def real_steps(

@@ -54,7 +54,7 @@ class Fields:
                 found = f"only {', '.join(map(repr, keys)):.300}"
                 unknown = [k for k in keys if k not in (*required, *optional)]
                 raise self.error(key, found, "this key", f"add it.{nearest(key, unknown)}")
-        self.ids = self.texts("id")
+        self.ids = self.texts("id", numbers=True)
 
     def error(self, key: str, found: str, expected: str, advice: str) -> DataError:
         """What to raise where a key does not hold what it should."""
@@ -132,13 +132,15 @@ class Fields:
             numbers[row] = number
         return numbers
 
-    def texts(self, key: str) -> np.ndarray:
-        """str [N], from an array or list of strings or UTF-8 bytes; ids may be whole numbers."""
+    def texts(self, key: str, numbers: bool = False) -> np.ndarray:
+        """str [N], from an array or list of strings or UTF-8 bytes, or of whole ``numbers``."""
         value = self.content[key]
         limit = max(self.path.stat().st_size, _SMALL_TABLE)
         expected, advice = "one text for every clip", "save it as a list of strings"
+        if numbers and key != "id":
+            expected = "one text or whole number for every clip"
         if isinstance(value, StoredArray):
-            kinds = "USOiu" if key == "id" else "USO"
+            kinds = "USOiu" if numbers else "USO"
             if value.dtype.kind not in kinds or len(value.shape) != 1:
                 raise self.error(key, f"{value.dtype} {value.shape}", expected, advice)
             value = value.objects() if value.dtype.kind == "O" else value.load().tolist()
@@ -146,7 +148,7 @@ class Fields:
             raise self.wrong(key, value, expected, advice)
         texts, used = [], 0
         for item in value:
-            text = _whole(item) if key == "id" else None
+            text = _whole(item) if numbers else None
             text = _text(item) if text is None else text
             if text is None:
                 raise self.wrong(key, item, "only texts", advice, len(texts))

@@ -3,7 +3,8 @@
 ``manifest.json`` lists every file with its size and SHA-256 sum, ``spec.json`` is the
 :class:`~msa_jax.data.spec.DatasetSpec`, and each split has its arrays as ``train.values.text.npy``,
 ``train.lengths.text.npy``, ``train.labels.M.npy``, ``train.ids.npy`` and so on, named after the fields of
-:class:`~msa_jax.data.dataset.Split`. Nothing in it is pickled; ids and texts are fixed-width strings.
+:class:`~msa_jax.data.dataset.Split`; ``train.clip_columns.speaker.npy`` where ``convert --group=speaker``
+kept it. Nothing in it is pickled; ids and texts are fixed-width strings.
 """
 
 import hashlib
@@ -28,9 +29,15 @@ MANIFEST = "manifest.json"
 SPEC = "spec.json"
 _FORMAT = "msa_jax store 1"
 _BLOCK = 1 << 20
-_TABLES = {"values", "lengths", "labels", "classes"}  # fields of a Split that are dicts of arrays
+_TABLES = {
+    "values",
+    "lengths",
+    "labels",
+    "classes",
+    "clip_columns",
+}  # fields of a Split that are dicts of arrays
 _TYPES = {
-    **dict.fromkeys(("ids", "raw_text"), "<U"),
+    **dict.fromkeys(("ids", "raw_text", "clip_columns"), "<U"),
     **dict.fromkeys(("values", "labels"), "<f4"),
     **dict.fromkeys(("lengths", "classes", "tokens"), "<i4"),
 }
@@ -125,7 +132,7 @@ def _manifest(folder: pathlib.Path) -> dict[str, Any]:
         raise DataError(
             f"{folder} is a store of another version ({manifest['format']!r:.50}); convert it again."
         )
-    known = re.compile(r"spec\.json|(train|valid|test)\.[a-z_]+(\.[a-zA-Z]+)?\.npy")
+    known = re.compile(r"spec\.json|(train|valid|test)\.[a-z_]+(\.[a-zA-Z][a-zA-Z0-9_]*)?\.npy")
     if not all(known.fullmatch(file) for file in manifest["files"]):
         raise DataError(
             f"{folder / MANIFEST} lists files that a store does not have; convert the data again."
@@ -200,7 +207,8 @@ def _read_split(folder: pathlib.Path, name: str, spec: DatasetSpec, files: dict[
     labels = [*(split.labels[task] for task in spec.tasks), *split.classes.values()]
     known = len(spec.class_names) or len(THREE_CLASSES)
     numbered = all(((y >= 0) & (y < known)).all() for y in split.classes.values())
-    texts = [split.ids] if split.raw_text is None else [split.ids, split.raw_text]
+    texts = [split.ids, *split.clip_columns.values()]
+    texts += [] if split.raw_text is None else [split.raw_text]
     good = numbered and all(label.shape == (count,) and np.isfinite(label).all() for label in labels)
     good = good and all(text.shape == (count,) and readable(text) for text in texts)
     tokens_shape = None if split.tokens is None else split.tokens.shape

@@ -20,12 +20,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msa_jax.configuration import Config, load
+from msa_jax.data.division import BY_GROUP
 from msa_jax.errors import ConfigError, MsaJaxError
 
 #: The customary seeds begin here: 1111 to 1115.
 FIRST_SEED = 1111
 #: The axis whose choices are averaged over; all others make the rows of a table.
 SEED = "seed"
+#: The axis of folds, and what stands there in the row that is measured on all folds together.
+FOLD, POOLED = "fold", "pooled"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Choice:
     """One choice on an axis.
 
     Attributes:
-      axis: its name: data, model, variant, seed, or a setting's.
+      axis: its name: data, model, variant, fold, seed, or a setting's.
       name: as tables show it.
       config: the configuration file, from the axis of data sets.
       words: what it adds after the configuration's colon, such as "tfn" or "fg=both".
@@ -80,6 +83,17 @@ class Cell:
         """Whether it is a try, with small widths and two epochs."""
         return "tiny" in self.config.partition(":")[2].split(",")
 
+    @property
+    def folds(self) -> int:
+        """How many folds there are, where the cell is one of them; else 0."""
+        return self.settings.get("data.folds", 0) if FOLD in self.labels else 0
+
+    @property
+    def pooled_row(self) -> tuple[str, ...]:
+        """The labels of the row of all folds that the cell belongs to; () where it is no fold."""
+        labels = self.labels.items() if self.folds else ()
+        return tuple(POOLED if axis == FOLD else label for axis, label in labels if axis != SEED)
+
     def overrides(self) -> list[str]:
         """The settings as the command line has them, ``"train.seed=1112"``."""
         return as_overrides(self.settings)
@@ -111,8 +125,15 @@ class Study:
         return tuple(axis for axis in self.cells[0].labels if axis != SEED)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Every row once, in the order of the cells."""
-        return list(dict.fromkeys(cell.row for cell in self.cells))
+        """Every row once, in the order of the cells; behind its last fold comes the row of all folds."""
+        last = {cell.pooled_row: cell.row for cell in self.cells if cell.folds}
+        behind = {row: pooled for pooled, row in last.items()}
+        single = dict.fromkeys(cell.row for cell in self.cells)
+        return [row for one in single for row in (one, behind.get(one)) if row is not None]
+
+    def cells_of(self, row: tuple[str, ...]) -> list[Cell]:
+        """The cells that make a row."""
+        return [cell for cell in self.cells if row in (cell.row, cell.pooled_row)]
 
     def base_of(self, row: tuple[str, ...]) -> tuple[str, ...] | None:
         """The row that ``row`` is compared with; None for a base itself, or where there is none."""
@@ -192,6 +213,18 @@ def seeds(count: int, first: int = FIRST_SEED) -> Axis:
     return [Choice(SEED, str(seed), settings={"train.seed": seed}) for seed in range(first, first + count)]
 
 
+def folds(count: int) -> Axis:
+    """An axis of folds by groups (``data.folds``): each is tested once, and a table has their pooled row too.
+
+    Raises:
+      ConfigError: for fewer than two.
+    """
+    if count < 2:
+        raise ConfigError(f"folds={count}: at least 2.")
+    of_all = {"data.split": BY_GROUP, "data.folds": count}
+    return [Choice(FOLD, str(fold), settings={**of_all, "data.fold": fold}) for fold in range(count)]
+
+
 def grid(*axes: Axis, tiny: bool = False, settings: Mapping[str, Any] | None = None) -> list[Cell]:
     """All combinations of the axes' choices, the first axis slowest.
 
@@ -223,23 +256,29 @@ def grid(*axes: Axis, tiny: bool = False, settings: Mapping[str, Any] | None = N
     return cells
 
 
-def of_seeds(path: str, config: Config, count: int) -> Study:
-    """Several seeds of one configuration as a study.
+def of_seeds(path: str, config: Config, count: int, fold_count: int = 0) -> Study:
+    """Several seeds of one configuration as a study, of every fold where there are folds.
 
     Args:
       path: of the configuration, ``PATH.py[:ARGUMENT]``.
       config: what it gives; its seed is the first.
       count: how many seeds.
+      fold_count: how many folds; 0 for none.
 
     Raises:
-      ConfigError: for a count below 1.
+      ConfigError: for a count below 1, or a single fold.
     """
     if count < 1:
         raise ConfigError(f"--seeds={count}: at least 1.")
-    labels = {"data": _stem(path.partition(":")[0]), "model": config.model.name}
-    numbers = range(config.train.seed, config.train.seed + count)
-    cells = [Cell({**labels, SEED: str(number)}, path, {"train.seed": number}) for number in numbers]
-    return Study(f"{path}, {count} seeds" if count > 1 else path, cells)
+    file, _, argument = path.partition(":")
+    axes = [
+        [Choice("data", _stem(file), config=file, words=(argument,) if argument else ())],
+        [Choice("model", config.model.name)],
+        *([folds(fold_count)] if fold_count else []),
+        seeds(count, config.train.seed),
+    ]
+    many = f"{path}, {count} seeds" if count > 1 else path
+    return Study(f"{many}, {fold_count} folds" if fold_count else many, grid(*axes))
 
 
 def checked(study: Study, overrides: Sequence[str] = ()) -> dict[str, tuple[Cell, Config]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from msa_jax.metrics import LOWER_IS_BETTER, METRIC_NAMES, NUMBERS, REGRESSION_KEYS
-from msa_jax.studies.grid import Study
+from msa_jax.studies.grid import FOLD, Study
 from msa_jax.studies.results import RowResults, StudyResults
 from msa_jax.studies.statistics import LEVEL, Statistics
 from msa_jax.training import watched
@@ -139,7 +139,7 @@ def lay_out(
       operations: row -> multiplications and additions per clip.
     """
     axes = study.axes()
-    place = axes.index(DATA) if DATA in axes else None
+    place, fold = (axes.index(name) if name in axes else None for name in (DATA, FOLD))
     groups: dict[tuple[str, tuple[tuple[str, ...], ...]], list[RowResults]] = {}
     for row in results.rows.values():
         data = "" if place is None else row.labels[place]
@@ -162,7 +162,7 @@ def lay_out(
                 operations=(operations or {}).get(row.labels),
                 seconds=float(row.seconds.mean()),
             )
-            for row, entries in zip(rows, _entries(rows, columns, statistics), strict=True)
+            for row, entries in zip(rows, _entries(rows, columns, statistics, fold), strict=True)
         ]
         tables.append(Table(data, tuple(axes[k] for k in shown), columns, tuple(lines)))
     return tables
@@ -241,20 +241,27 @@ def _columns(
 
 
 def _entries(
-    rows: Sequence[RowResults], columns: Sequence[Column], statistics: Statistics
+    rows: Sequence[RowResults], columns: Sequence[Column], statistics: Statistics, fold: int | None
 ) -> list[tuple[tuple[Entry, ...], ...]]:
-    """Per row and column the entries, with the best two of each metric."""
+    """Per row and column the entries, with the best two of each metric.
+
+    Where a label of the rows is their ``fold``, only rows of the same one compete: others have other clips.
+    """
+    clips = ["" if fold is None else row.labels[fold] for row in rows]
     of_key: dict[str, list[Entry]] = {}
     for key in dict.fromkeys(key for column in columns for key in column.keys):
         plain = [_entry(row, key, statistics) for row in rows]
         sign = 1 if key in LOWER_IS_BETTER else -1
         printed = [None if e.mean is None else sign * float(figure(key, e.mean)) for e in plain]
-        order = sorted({value for value in printed if value is not None})
-        # Where all rows are equal none is the best.
-        places = {value: place for place, value in enumerate(order[:2], start=1)} if len(order) > 1 else {}
+        places: dict[tuple[str, float | None], int] = {}
+        for tested in dict.fromkeys(clips):
+            pairs = zip(printed, clips, strict=True)
+            order = sorted({value for value, at in pairs if value is not None and at == tested})
+            if len(order) > 1:  # where all rows are equal none is the best
+                places |= {(tested, value): place for place, value in enumerate(order[:2], start=1)}
         of_key[key] = [
-            dataclasses.replace(e, place=0 if value is None else places.get(value, 0))
-            for e, value in zip(plain, printed, strict=True)
+            dataclasses.replace(entry, place=places.get((at, value), 0))
+            for entry, value, at in zip(plain, printed, clips, strict=True)
         ]
     return [
         tuple(tuple(of_key[key][k] for key in column.keys) for column in columns) for k in range(len(rows))
@@ -304,6 +311,12 @@ def footnotes(
         "Mean ± sample deviation over seeds, test split; shares in percent. The best of a column is bold, "
         f"the second best {second}, both as rounded here."
     ]
+    if any(cell.folds for cell in study.cells):
+        notes.append(
+            'Rows "pooled" are measured on the test predictions of all folds together, for each seed. Only '
+            "rows of the same fold, or pooled rows, are held against each other."
+        )
+    notes += results.notes
     if statistics.comparisons:
         notes += _of_marks(study, statistics)
     if study.targets:

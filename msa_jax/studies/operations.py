@@ -48,9 +48,7 @@ def _finished(
     study: Study, results: StudyResults, row: tuple[str, ...], cells: pathlib.Path
 ) -> Iterator[pathlib.Path]:
     """The run folders of a row's finished cells."""
-    return (
-        cells / cell.name for cell in study.cells if cell.row == row and cell.name not in results.left_out
-    )
+    return (cells / cell.name for cell in study.cells_of(row) if cell.name not in results.left_out)
 
 
 def _read(folder: pathlib.Path) -> tuple[configuration.Config, DatasetSpec]:

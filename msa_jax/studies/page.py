@@ -14,7 +14,7 @@ from msa_jax.metrics import LOWER_IS_BETTER, METRIC_NAMES, NUMBERS
 from msa_jax.reports import confusion, figures, study_figures, templates
 from msa_jax.reports.figures import Drawing
 from msa_jax.studies import pairs
-from msa_jax.studies.grid import Study
+from msa_jax.studies.grid import FOLD, Study
 from msa_jax.studies.layout import DATA, NONE, Table, figure, footnotes, lay_out
 from msa_jax.studies.ranking import Ranking, rank
 from msa_jax.studies.results import RowResults, StudyResults
@@ -69,7 +69,8 @@ def write_page(
     parts = []
     for number, table in enumerate(tables):
         rows = [results.rows[line.row] for line in table.lines]
-        chosen = {_plain_name(row.labels, table): row for row in pairs.chosen(study, rows)}
+        single = [row for row in rows if not _is_pooled(study, row.labels)]  # those that a run stands for
+        chosen = {_plain_name(row.labels, table): row for row in pairs.chosen(study, single)}
         pair = pairs.look_at(study, results, chosen, folder / "cells", f"part{number}")
         parts.append(
             Part(
@@ -137,6 +138,11 @@ def _differences(table: Table, statistics: Statistics, number: int) -> list[Draw
     return drawings
 
 
+def _is_pooled(study: Study, row: tuple[str, ...]) -> bool:
+    """Whether a row is measured on all folds together."""
+    return any(row == cell.pooled_row for cell in study.cells)
+
+
 def _plain_name(row: tuple[str, ...], table: Table) -> str:
     """A row's labels without its data set, which is the heading's."""
     return ", ".join(row[1:] if len(row) > len(table.axes) and row[0] == table.data else row)
@@ -201,10 +207,13 @@ def _confusion(rows: Sequence[RowResults], table: Table) -> list[tuple[str, str,
 
 
 def _ranking(study: Study, results: StudyResults, tables: Sequence[Table]) -> Ranking | None:
-    """The choices of the largest axis, ranked by the metrics that the tables show."""
-    axes = [axis for axis in study.axes() if axis != DATA]
+    """The choices of the largest axis by the metrics that the tables show; of folds the pooled rows."""
+    axes = [axis for axis in study.axes() if axis not in (DATA, FOLD)]
     if not axes or not tables:
         return None
+    if any(cell.folds for cell in study.cells):
+        rows = {labels: row for labels, row in results.rows.items() if _is_pooled(study, labels)}
+        results = dataclasses.replace(results, rows=rows)
     place = study.axes().index
     largest = max(axes, key=lambda axis: len({row[place(axis)] for row in results.rows}))
     keys = list(dict.fromkeys(key for table in tables for column in table.columns for key in column.keys))

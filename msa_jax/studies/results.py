@@ -37,7 +37,7 @@ class RowResults:
       ids: the clips' names [N].
       parameters: how many the model has.
       seconds: float64 [S], of training.
-      best_epoch: int64 [S].
+      best_epoch: int64 [S]; NaN in a row of all folds, where each has its own.
       history: ("train" or "valid", metric or loss) -> float64 [S, E] by epochs, NaN where a seed has no
         value, as after its last epoch.
       epochs: int64 [S], how many each seed was trained; the largest is E.
@@ -81,10 +81,12 @@ class StudyResults:
     Attributes:
       rows: the rows with a finished seed, in the order of the study.
       left_out: the other cells by name, and why each is left out.
+      notes: on rows that are measured on several folds, a sentence each.
     """
 
     rows: Mapping[tuple[str, ...], RowResults]
     left_out: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def read_results(study: Study, cells: str | pathlib.Path) -> StudyResults:
@@ -132,7 +134,7 @@ def _row(labels: tuple[str, ...], runs: Mapping[str, Run]) -> RowResults:
         metric_set=first.spec.metrics,
         label_range=first.spec.label_range,
         class_names=first.class_names if first.classifies else (),
-        metrics=_stacked([run.result["test"] for run in every]),
+        metrics=stacked([run.result["test"] for run in every]),
         predictions={head: np.stack([run.predictions[head] for run in every]) for head in heads},
         logits=np.stack(logits) if first.classifies else None,
         label=first.label,
@@ -143,7 +145,7 @@ def _row(labels: tuple[str, ...], runs: Mapping[str, Run]) -> RowResults:
         history=_history([run.history for run in every]),
         epochs=np.array([len(run.history) for run in every], np.int64),
         synthetic=first.spec.synthetic,
-        watched=_stacked(best_test) if len(best_test) == len(every) else {},
+        watched=stacked(best_test) if len(best_test) == len(every) else {},
     )
 
 
@@ -160,7 +162,7 @@ def _history(seeds: Sequence[Sequence[Mapping[str, Any]]]) -> dict[tuple[str, st
     return found
 
 
-def _stacked(tests: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
+def stacked(tests: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
     """Key -> float64 [S], NaN for what a seed lacks; without those that no seed has a number for."""
     keys = dict.fromkeys(key for test in tests for key in test)
     columns = {key: np.array([_number(test.get(key)) for test in tests]) for key in keys}

@@ -16,6 +16,7 @@ from msa_jax.errors import ConfigError
 from msa_jax.messages import LOGGER
 from msa_jax.studies import ray_pool
 from msa_jax.studies.folder import StudyFolder
+from msa_jax.studies.folds import with_pooled
 from msa_jax.studies.grid import Study, checked
 from msa_jax.studies.jobs import HOW, Job, Watch
 from msa_jax.studies.local import Pool
@@ -151,7 +152,7 @@ def run_declared(
 
 def write(study: Study, folder: StudyFolder, compile_cache: str = "") -> None:
     """Writes the tables and the page of what is done so far; see :func:`run_study`."""
-    results = read_results(study, folder.cells)
+    results = with_pooled(study, read_results(study, folder.cells))
     if not results.rows:
         LOGGER.warning("no cell is done, so there is no table.")
         return

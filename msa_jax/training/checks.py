@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from msa_jax import metrics, models
 from msa_jax.configuration import Config, flatten, require_choice
+from msa_jax.data import division
 from msa_jax.data.preprocess import REDUCTIONS, SCALINGS
 from msa_jax.data.spec import METRIC_SETS, MODALITIES, SPLITS, parse_columns
 from msa_jax.errors import ConfigError, DataError, nearest
@@ -43,6 +44,11 @@ def _wholes(names: tuple[str, ...]) -> Rule:
         return three and all(_is_whole(v) and v >= 1 for v in value)
 
     return Rule(holds, f"three whole numbers of at least 1, for {', '.join(names)}")
+
+
+def _are_shares(value: Any) -> bool:
+    three = type(value) in (tuple, list) and len(value) == 3 and all(map(_is_number, value))
+    return three and min(value) > 0 and math.isclose(sum(value), 1, abs_tol=1e-6)
 
 
 def _is_range(value: Any) -> bool:
@@ -87,6 +93,16 @@ RULES = {
     "data.root": _TEXT,
     "data.file": _TEXT,
     "data.class_names": _NAMES,
+    "data.group": Rule(
+        lambda v: type(v) is str and division.COLUMN_NAME.fullmatch(v) is not None,
+        "video, id, or a column's name of letters, digits and _",
+    ),
+    "data.split_shares": Rule(
+        _are_shares, "three positive numbers, of train, valid and test, that add up to 1"
+    ),
+    "data.split_seed": _whole(0),
+    "data.folds": _whole(0),
+    "data.fold": _whole(0),
     "data.label_range": Rule(_is_range, "two finite numbers, the lower first"),
     "data.buckets": _whole(1),
     "data.group_by_length": _FLAG,
@@ -101,6 +117,7 @@ CHOICES = {
     "train.precision": tuple(build.PRECISIONS),
     "data.source": ("file", "synthetic"),
     "data.metrics": METRIC_SETS,
+    "data.split": division.SPLIT_KINDS,
     "data.feature_norm": SCALINGS,
     "data.reduce": REDUCTIONS,
     "data.resident": ("auto", "always", "never"),
@@ -135,6 +152,7 @@ def check_values(config: Config) -> None:
             raise ConfigError(f"{key}={flat[key]!r} must be {rule.words}.")
     for key, known in CHOICES.items():
         require_choice(key, flat[key], known)
+    division.check_setting(config.data)
     optim.check_groups(config.train)
     _check_columns(config.data)
     _check_monitor(config)

@@ -13,7 +13,7 @@ import pytest
 from msa_jax.commands import check_data, convert
 from msa_jax.data import inspection, store
 from msa_jax.data.opening import open_dataset
-from msa_jax.errors import DataError
+from msa_jax.errors import ConfigError, DataError
 
 
 def sims_content():
@@ -209,3 +209,47 @@ def test_real_mosi(shared_data, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "warning: train vision: all columns are constant; the modality says nothing." in printed
     assert "LEAK" not in printed
+
+
+def speakers():
+    """One block of clips of four speakers, five of each."""
+    part = feature_files.section(np.random.default_rng(0), "x", 20)
+    return part | {"speaker": [k // 5 for k in range(20)], "regression_labels": np.arange(20) / 10}
+
+
+@pytest.mark.parametrize("folds", [0, 4])
+def test_a_division_is_shown(tmp_path, capsys, folds):
+    path = feature_files.write(tmp_path / "data.pkl", speakers())
+    words = [str(path), "--split=by_group", "--group=speaker", *[f"--folds={folds}"] * bool(folds)]
+    assert check_data.main([*words, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    division = report["division"]
+    assert (division["groups"], division["crossing"], division["folds"]) == (4, 0, folds)
+    assert len(division["parts"]) == 3 * (folds or 1)
+    for name, split in report["splits"].items():
+        (part, *_) = [part for part in division["parts"] if part["split"] == name]
+        assert part["clips"] == split["clips"] == 5 * part["groups"]
+        assert part["label_mean"]["M"] == pytest.approx(split["labels"]["M"]["mean"])
+    if folds:
+        tested = [part for part in division["parts"] if part["split"] == "test"]
+        assert [(part["fold"], part["groups"]) for part in tested] == [(k, 1) for k in range(4)]
+        assert sorted(round(part["label_mean"]["M"], 3) for part in tested) == [0.2, 0.7, 1.2, 1.7]
+    assert check_data.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "4 groups by speaker" in shown
+    assert "groups that lie in two splits: none" in shown
+    assert ("fold" in shown.split("4 groups by speaker")[1].split("note:")[0]) == bool(folds)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--group=speaker"], "--group=speaker is of divided clips; add --split=by_group"),
+        (["--folds=5"], "--folds=5 is of divided clips"),
+        (["--split=by_group", "--folds=1"], "--folds=1 must be at least 2"),
+        (["--split=by_group", "--group=a/b"], "names no column"),
+    ],
+)
+def test_arguments_that_do_not_go_together(tmp_path, flags, says):
+    with pytest.raises(ConfigError, match=says):
+        check_data.main([str(tmp_path / "none.pkl"), *flags])

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from msa_jax.commands import convert
 from msa_jax.data import store
-from msa_jax.errors import DataError
+from msa_jax.errors import ConfigError, DataError
 
 
 def command(*arguments, **options):
@@ -51,6 +51,21 @@ def test_a_terminal_gets_a_progress_bar(tmp_path):
     assert "100 %" not in shown
     size = store.size(store.read(tmp_path / "store")) / 1000
     assert f"{size:.1f}/{size:.1f} kB" in shown
+
+
+def test_a_column_beside_the_clips_is_kept_on_request(tmp_path):
+    data = feature_files.content()
+    for part in data.values():
+        part["speaker"] = np.arange(len(part["id"]))
+    path = feature_files.write(tmp_path / "data.pkl", data)
+    assert convert.main([str(path), str(tmp_path / "with"), "--group=speaker"]) == 0
+    assert convert.main([str(path), str(tmp_path / "without")]) == 0
+    kept = store.read(tmp_path / "with", verify=True).splits["valid"].clip_columns
+    assert {name: column.tolist() for name, column in kept.items()} == {"speaker": ["0", "1", "2"]}
+    assert store.read(tmp_path / "without").splits["valid"].clip_columns == {}
+    with pytest.raises(ConfigError, match="names no column"):
+        convert.main([str(path), str(tmp_path / "third"), "--group=../x"])
+    assert not (tmp_path / "third").exists()
 
 
 def test_name_metrics_and_range_can_be_given(tmp_path):

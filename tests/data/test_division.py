@@ -72,12 +72,21 @@ def test_no_other_place_of_a_group_brings_the_shares_nearer(sizes, weights, seed
     def distance(part):
         return np.square(np.bincount(part, sizes, 3) - shares * sizes.sum()).sum()
 
+    others = []
     for group in range(len(sizes)):
-        for other in range(3):
-            moved = part.copy()
-            moved[group] = other
-            if len(set(moved)) == 3:
-                assert distance(moved) > distance(part) - 1e-6
+        for place in range(3):
+            others.append(part.copy())
+            others[-1][group] = place
+        for second in range(group):
+            others.append(part.copy())
+            others[-1][[group, second]] = part[[second, group]]
+    assert all(distance(other) > distance(part) - 1e-6 for other in others if len(set(other)) == 3)
+
+
+def test_shares_that_whole_groups_can_have_are_met():
+    for seed in range(20):
+        rows = Division(seed=seed).assigned(named([5, 5, 5, 5, 4, 4, 4, 4, 4]))
+        assert [len(rows[name]) for name in SPLITS] == [28, 4, 8]
 
 
 def test_clips_that_are_groups_of_their_own_have_the_shares_exactly():

@@ -5,7 +5,7 @@ import dataclasses
 import feature_files
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msa_jax.configuration import from_json, load, to_json
@@ -48,6 +48,7 @@ def configured(path, *overrides):
     return load("configs/mosi.py:lf_dnn", changes).data
 
 
+@settings(max_examples=50)
 @given(SIZES, SEEDS, st.randoms(use_true_random=False))
 def test_every_clip_has_one_split_no_group_two_and_order_is_nothing(sizes, seed, random):
     groups, division = named(sizes), Division(seed=seed)
@@ -64,6 +65,7 @@ def test_every_clip_has_one_split_no_group_two_and_order_is_nothing(sizes, seed,
     assert all(np.array_equal(again[name], rows[name]) for name in SPLITS)
 
 
+@settings(max_examples=50)
 @given(SIZES, st.tuples(*[st.integers(1, 9)] * 3), SEEDS)
 def test_no_other_place_of_a_group_brings_the_shares_nearer(sizes, weights, seed):
     sizes, shares = np.array(sizes), np.array(weights) / sum(weights)
@@ -100,6 +102,7 @@ def test_another_seed_draws_other_groups():
     assert len(drawn) > 1
 
 
+@settings(max_examples=50)
 @given(SIZES, SEEDS, st.integers(2, 6))
 def test_folds_test_every_clip_once(sizes, seed, folds):
     groups = named(sizes)

@@ -5,6 +5,7 @@ some of a group's clips are trained on and others tested, the score says how wel
 """
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -95,8 +96,9 @@ def _counted(sizes: np.ndarray, group: str) -> str:
 def assign(sizes: np.ndarray, shares: Sequence[float] | np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Puts groups into parts so that these have their shares of the clips as nearly as whole groups allow.
 
-    In a drawn order each group goes where most clips are wanted. Then single groups are moved as long as
-    that lowers the sum of the squared differences between the parts' clips and those wanted.
+    In a drawn order each group goes where most clips are wanted. Then single groups are moved, or two of
+    different parts exchanged, as long as that lowers the sum of the squared differences between the parts'
+    clips and those wanted.
 
     Args:
       sizes: int [G], clips per group, at least as many groups as parts.
@@ -106,26 +108,48 @@ def assign(sizes: np.ndarray, shares: Sequence[float] | np.ndarray, rng: np.rand
     Returns:
       int64 [G], the part of each group; no part is without one.
     """
-    wanted = np.asarray(shares) * sizes.sum()
-    over = -wanted  # clips that a part has beyond those wanted
+    order = rng.permutation(len(sizes))
+    drawn = sizes[order]
+    over = -np.asarray(shares) * sizes.sum()  # clips that a part has beyond those wanted
     part = np.empty(len(sizes), np.int64)
-    for group in rng.permutation(len(sizes)):
+    for group, size in enumerate(drawn):
         part[group] = np.argmin(over)
-        over[part[group]] += sizes[group]
-    while True:
-        counts = np.bincount(part, minlength=len(wanted))
-        empty = counts == 0
-        gain = 2.0 * sizes[:, None] * (sizes[:, None] + over[None, :] - over[part][:, None])  # [G, P]
-        gain[np.arange(len(sizes)), part] = np.inf
-        gain[counts[part] == 1] = np.inf  # the last of a part stays
-        if empty.any():
-            gain[:, ~empty] = np.inf
-        group, target = np.unravel_index(np.argmin(gain), gain.shape)
-        if not empty.any() and gain[group, target] > -1e-6:
-            return part
-        over[part[group]] -= sizes[group]
-        over[target] += sizes[group]
-        part[group] = target
+        over[part[group]] += size
+    while found := _exchange(drawn, part, over):
+        source, target, given, taken = found
+        moved = [(np.flatnonzero((part == source) & (drawn == given))[0], target)]
+        if taken:
+            moved.append((np.flatnonzero((part == target) & (drawn == taken))[0], source))
+        for group, place in moved:
+            part[group] = place
+        over[target] += given - taken
+        over[source] -= given - taken
+    result = np.empty_like(part)
+    result[order] = part
+    return result
+
+
+def _exchange(sizes: np.ndarray, part: np.ndarray, over: np.ndarray) -> tuple[int, int, int, int] | None:
+    """What brings the shares nearest: from, to, size of the group given, of that taken back or 0; or None.
+
+    A part without a group gets one first, whatever that does to the shares.
+    """
+    counts = np.bincount(part, minlength=len(over))
+    held = [np.unique(sizes[part == k]) for k in range(len(over))]
+    best, found = (np.inf if not counts.all() else -1e-6), None
+    for source, target in itertools.permutations(range(len(over)), 2):
+        if not counts.all() and counts[target]:
+            continue
+        given = held[source]
+        taken = np.append(0, held[target]) if counts[source] > 1 else held[target]
+        if not len(given) or not len(taken):
+            continue
+        net = given[:, None] - taken[None, :]
+        change = 2.0 * net * (net + over[target] - over[source])
+        row, column = np.unravel_index(np.argmin(change), change.shape)
+        if change[row, column] < best:
+            best, found = change[row, column], (source, target, int(given[row]), int(taken[column]))
+    return found
 
 
 def groups_of(where: str, split: Split, group: str) -> np.ndarray:

@@ -5,7 +5,7 @@ import dataclasses
 import feature_files
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msa_jax.configuration import from_json, load, to_json
@@ -48,6 +48,7 @@ def configured(path, *overrides):
     return load("configs/mosi.py:lf_dnn", changes).data
 
 
+@settings(max_examples=50)
 @given(SIZES, SEEDS, st.randoms(use_true_random=False))
 def test_every_clip_has_one_split_no_group_two_and_order_is_nothing(sizes, seed, random):
     groups, division = named(sizes), Division(seed=seed)
@@ -64,6 +65,7 @@ def test_every_clip_has_one_split_no_group_two_and_order_is_nothing(sizes, seed,
     assert all(np.array_equal(again[name], rows[name]) for name in SPLITS)
 
 
+@settings(max_examples=50)
 @given(SIZES, st.tuples(*[st.integers(1, 9)] * 3), SEEDS)
 def test_no_other_place_of_a_group_brings_the_shares_nearer(sizes, weights, seed):
     sizes, shares = np.array(sizes), np.array(weights) / sum(weights)
@@ -72,12 +74,21 @@ def test_no_other_place_of_a_group_brings_the_shares_nearer(sizes, weights, seed
     def distance(part):
         return np.square(np.bincount(part, sizes, 3) - shares * sizes.sum()).sum()
 
+    others = []
     for group in range(len(sizes)):
-        for other in range(3):
-            moved = part.copy()
-            moved[group] = other
-            if len(set(moved)) == 3:
-                assert distance(moved) > distance(part) - 1e-6
+        for place in range(3):
+            others.append(part.copy())
+            others[-1][group] = place
+        for second in range(group):
+            others.append(part.copy())
+            others[-1][[group, second]] = part[[second, group]]
+    assert all(distance(other) > distance(part) - 1e-6 for other in others if len(set(other)) == 3)
+
+
+def test_shares_that_whole_groups_can_have_are_met():
+    for seed in range(20):
+        rows = Division(seed=seed).assigned(named([5, 5, 5, 5, 4, 4, 4, 4, 4]))
+        assert [len(rows[name]) for name in SPLITS] == [28, 4, 8]
 
 
 def test_clips_that_are_groups_of_their_own_have_the_shares_exactly():
@@ -91,6 +102,7 @@ def test_another_seed_draws_other_groups():
     assert len(drawn) > 1
 
 
+@settings(max_examples=50)
 @given(SIZES, SEEDS, st.integers(2, 6))
 def test_folds_test_every_clip_once(sizes, seed, folds):
     groups = named(sizes)

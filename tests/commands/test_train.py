@@ -12,7 +12,7 @@ from quick_compile import QUICK
 from msa_jax import metrics
 from msa_jax.commands import train
 from msa_jax.errors import ConfigError, RunError
-from msa_jax.reports.clips import tested_clips
+from msa_jax.reports import clips
 from msa_jax.reports.run import read_run
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "synthetic.py"
@@ -87,7 +87,7 @@ def test_folds_and_seeds_of_a_block_are_a_study(tmp_path, capsys, monkeypatch):
         "mosi", np.concatenate([run.predictions["M"] for run in runs]), label
     )
     assert {key: float(rows[7][key]) for key in expected} == expected
-    tested = tested_clips(runs[1])  # found again in the block, for cases and maps
+    tested = clips.tested_clips(runs[1])  # found again in the block, for cases and maps
     assert tested.ids.tolist() == list(runs[1].ids)
     cell = tmp_path / "s" / "cells" / "mosi-lf_dnn-1-1112"
     alone = [*of_data, "--config.data.split=by_group", "--config.data.folds=3", "--config.train.seed=1112"]

@@ -41,9 +41,9 @@ def line(task: Task) -> str:
 def tasks(jobs: Sequence[Job], how: str, backend: str) -> list[Task]:
     """Puts the cells together that one program trains.
 
-    On a CPU, where five seeds in one program take as long as five programs or longer (docs/performance.md),
-    "auto" keeps them apart. On an accelerator a program of one small model leaves most of the device idle,
-    so there it puts them together.
+    On a CPU five seeds in one program take as long as five programs or longer, so "auto" keeps them apart. On
+    an accelerator a program of one small model should leave most of the device idle, so there it puts them
+    together; this has not been measured (benchmarks/study.py does).
 
     Args:
       jobs: in their order.

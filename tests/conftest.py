@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from quick_compile import QUICK
+from msa_jax.studies.quick_compile import QUICK
 
 CACHE = pathlib.Path(tempfile.gettempdir()) / f"msa_jax_test_cache_{os.getuid()}"
 # Eight CPU devices stand in for a pod, for the tests that ask for several; a program for one is the same with

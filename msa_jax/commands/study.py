@@ -5,7 +5,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from msa_jax import configuration, messages
-from msa_jax.commands.usage import Parser
+from msa_jax.commands.usage import Parser, add_compile_cache
 
 if TYPE_CHECKING:
     from msa_jax.studies.run import Execution
@@ -66,12 +66,7 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
         help="how several seeds of one configuration are trained: vmap, by one program; processes, by one "
         "each; auto (default), by one program where there is an accelerator",
     )
-    parser.add_argument(
-        "--compile-cache",
-        default="",
-        metavar="DIR",
-        help="where compiled programs are kept between runs (default: the user's cache folder; off: nowhere)",
-    )
+    add_compile_cache(parser)
 
 
 def execution_of(arguments: argparse.Namespace) -> "Execution":

@@ -5,7 +5,7 @@ import pathlib
 from typing import Any
 
 from msa_jax import configuration, messages
-from msa_jax.commands.usage import Parser
+from msa_jax.commands.usage import Parser, add_compile_cache
 from msa_jax.errors import ConfigError
 from msa_jax.messages import LOGGER
 
@@ -32,12 +32,7 @@ def main(argv: list[str]) -> int:
         configured=True,
     )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of this run; made if absent")
-    parser.add_argument(
-        "--compile-cache",
-        default="",
-        metavar="DIR",
-        help="where compiled programs are kept between runs (default: the user's cache folder; off: nowhere)",
-    )
+    add_compile_cache(parser)
     parser.add_argument(
         "--distributed",
         action="store_true",

@@ -3,7 +3,7 @@
 import pathlib
 
 from msa_jax import configuration, messages
-from msa_jax.commands.usage import Parser
+from msa_jax.commands.usage import Parser, add_compile_cache
 from msa_jax.errors import ConfigError
 
 
@@ -45,12 +45,7 @@ def main(argv: list[str]) -> int:
         metavar="N",
         help="seeds that the winner is trained with, in DIR/study (default: 5; 0: none)",
     )
-    parser.add_argument(
-        "--compile-cache",
-        default="",
-        metavar="DIR",
-        help="where compiled programs are kept between runs (default: the user's cache folder; off: nowhere)",
-    )
+    add_compile_cache(parser)
     arguments, rest = parser.parse_known_args(argv)
     overrides = configuration.read_overrides(parser, rest)
     messages.set_up(arguments)

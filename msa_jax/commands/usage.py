@@ -76,6 +76,16 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
 
+def add_compile_cache(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--compile-cache``, see :func:`msa_jax.training.build.use_compile_cache`."""
+    parser.add_argument(
+        "--compile-cache",
+        default="",
+        metavar="DIR",
+        help="where compiled programs are kept between runs (default: the user's cache folder; off: nowhere)",
+    )
+
+
 def _of_configurations() -> str:
     """What may be said with ``--config``."""
     shipped = {f"configs/{path.name}": _first_line(path) for path in configuration.shipped()}

@@ -20,9 +20,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-#: XLA then compiles in a third of the time; its programs run slower.
-QUICK = "--xla_backend_optimization_level=0"
-
+from msa_jax.studies.quick_compile import QUICK
 
 def main(argv: list[str]) -> None:
     """Serves until the input ends, or the study's process is gone."""

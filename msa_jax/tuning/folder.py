@@ -17,6 +17,7 @@ from msa_jax import configuration
 from msa_jax.configuration import Config
 from msa_jax.errors import RunError
 from msa_jax.files import as_json, read_json, write_whole
+from msa_jax.messages import LOGGER
 from msa_jax.training import changes
 from msa_jax.tuning.space import Space
 
@@ -31,6 +32,8 @@ TUNING = "tuning.json"
 _FREE = set(changes.FREE) - {"train.epochs", "train.patience"}
 #: Shown of what differs.
 _SHOWN = 5
+#: What holds where a system or its file system has no locks.
+_ALONE = "only one process may work at this tuning"
 
 
 class Lock:
@@ -60,8 +63,8 @@ class Lock:
             except BlockingIOError:
                 file.close()
                 return False
-            except OSError:  # some network file systems have no locks
-                pass
+            except OSError as error:  # some network file systems have no locks
+                LOGGER.warning(f"{self.path} cannot be locked ({error.strerror}): {_ALONE}.")
         self._file = file
         return True
 

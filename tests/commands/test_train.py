@@ -7,7 +7,7 @@ import pathlib
 import feature_files
 import numpy as np
 import pytest
-from quick_compile import QUICK
+from msa_jax.studies.quick_compile import QUICK
 
 from msa_jax import metrics
 from msa_jax.commands import train

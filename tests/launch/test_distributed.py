@@ -14,7 +14,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from quick_compile import QUICK
+from msa_jax.studies.quick_compile import QUICK
 
 import msa_jax
 from msa_jax import main

@@ -10,7 +10,7 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
-from quick_compile import QUICK
+from msa_jax.studies.quick_compile import QUICK
 
 ROOT = pathlib.Path(__file__).parents[2]
 TRAINING, SCORING = ROOT / "launch" / "colab_tpu.ipynb", ROOT / "launch" / "colab_predict.ipynb"

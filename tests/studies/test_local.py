@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from quick_compile import QUICK
+from msa_jax.studies.quick_compile import QUICK
 
 from msa_jax.errors import Interrupted, RunError
 from msa_jax.studies import local

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from quick_compile import QUICK
+from msa_jax.studies.quick_compile import QUICK
 
 from msa_jax.errors import ConfigError
 from msa_jax.studies import ray_pool

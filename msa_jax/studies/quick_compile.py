@@ -1,4 +1,4 @@
-"""Compiling is what the tests mostly do, so XLA is told to be quick about it: programs run for moments."""
+"""What makes XLA compile quickly, for programs that run for moments: tries, and tests."""
 
 import importlib.metadata
 
@@ -13,5 +13,5 @@ def _flags() -> str:
     return f"{_LEVEL} {_MORE.get((int(major), int(minor)), '')}".strip()
 
 
-#: For XLA_FLAGS.
+#: For XLA_FLAGS, before JAX starts.
 QUICK = _flags()

@@ -22,6 +22,7 @@ from typing import Any
 
 from msa_jax.studies.quick_compile import QUICK
 
+
 def main(argv: list[str]) -> None:
     """Serves until the input ends, or the study's process is gone."""
     parser = argparse.ArgumentParser()

@@ -6,6 +6,7 @@ that was killed. Where a system has no such locks (Windows), only one process ma
 """
 
 import csv
+import functools
 import io
 import json
 import os
@@ -32,8 +33,11 @@ TUNING = "tuning.json"
 _FREE = set(changes.FREE) - {"train.epochs", "train.patience"}
 #: Shown of what differs.
 _SHOWN = 5
-#: What holds where a system or its file system has no locks.
-_ALONE = "only one process may work at this tuning"
+
+
+@functools.cache
+def _warn_once(why: str) -> None:
+    LOGGER.warning(f"{why}: only one process may work at this tuning.")
 
 
 class Lock:
@@ -64,7 +68,7 @@ class Lock:
                 file.close()
                 return False
             except OSError as error:  # some network file systems have no locks
-                LOGGER.warning(f"{self.path} cannot be locked ({error.strerror}): {_ALONE}.")
+                _warn_once(f"{self.path.parent} cannot hold locks ({error.strerror})")
         self._file = file
         return True
 

@@ -7,13 +7,13 @@ import pathlib
 import feature_files
 import numpy as np
 import pytest
-from msa_jax.studies.quick_compile import QUICK
 
 from msa_jax import metrics
 from msa_jax.commands import train
 from msa_jax.errors import ConfigError, RunError
 from msa_jax.reports import clips
 from msa_jax.reports.run import read_run
+from msa_jax.studies.quick_compile import QUICK
 
 CONFIG = pathlib.Path(__file__).resolve().parents[2] / "configs" / "synthetic.py"
 MOSI = CONFIG.with_name("mosi.py")

@@ -14,11 +14,11 @@ import time
 import jax
 import numpy as np
 import pytest
-from msa_jax.studies.quick_compile import QUICK
 
 import msa_jax
 from msa_jax import main
 from msa_jax.errors import RunError
+from msa_jax.studies.quick_compile import QUICK
 from msa_jax.training import processes
 
 ROOT = pathlib.Path(__file__).parents[2]

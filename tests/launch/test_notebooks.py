@@ -10,6 +10,7 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
+
 from msa_jax.studies.quick_compile import QUICK
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -10,12 +10,12 @@ import threading
 import time
 
 import pytest
-from msa_jax.studies.quick_compile import QUICK
 
 from msa_jax.errors import Interrupted, RunError
 from msa_jax.studies import local
 from msa_jax.studies.jobs import Job, tasks
 from msa_jax.studies.local import Pool, available_cores, free_memory
+from msa_jax.studies.quick_compile import QUICK
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 #: Trains nothing: a cell's name says what becomes of it.

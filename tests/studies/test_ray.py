@@ -9,10 +9,10 @@ import sys
 import time
 
 import pytest
-from msa_jax.studies.quick_compile import QUICK
 
 from msa_jax.errors import ConfigError
 from msa_jax.studies import ray_pool
+from msa_jax.studies.quick_compile import QUICK
 from msa_jax.studies.run import Execution
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+
 from msa_jax.studies.quick_compile import QUICK
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -1,5 +1,6 @@
 """A tuning as a whole, with trials that only pretend to train: what is drawn, counted, kept and refused."""
 
+import errno
 import importlib.util
 import json
 import logging
@@ -262,6 +263,20 @@ def test_a_lock_is_held_once(tmp_path):
     mine.release()
     assert other.acquire(wait=False)
     other.release()
+
+
+def test_a_file_system_without_locks_is_told_once(monkeypatch, tmp_path, caplog):
+    def refuse(*_args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("msa_jax.tuning.folder.fcntl.flock", refuse)
+    with caplog.at_level(logging.WARNING, "msa_jax"):
+        for _ in range(3):
+            with Lock(tmp_path / "lock"):
+                pass
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path} cannot hold locks (No locks available): only one process may work at this tuning."
+    ]
 
 
 def test_the_winner_is_trained_with_several_seeds(monkeypatch, tmp_path):

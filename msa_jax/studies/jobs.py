@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,18 @@ def line(task: Task) -> str:
     return json.dumps([{k: str(v) for k, v in dataclasses.asdict(job).items()} for job in task]) + "\n"
 
 
+@functools.cache
+def program(config: str) -> str:
+    """What two cells have in common that need the same compiled programs for certain: all but the seed.
+
+    Args:
+      config: of a cell, as JSON.
+    """
+    settings = json.loads(config)
+    settings["train"].pop("seed")
+    return json.dumps(settings, sort_keys=True)
+
+
 def tasks(jobs: Sequence[Job], how: str, backend: str) -> list[Task]:
     """Puts the cells together that one program trains.
 
@@ -55,8 +68,6 @@ def tasks(jobs: Sequence[Job], how: str, backend: str) -> list[Task]:
     alike: dict[tuple[str, int], list[Job]] = {}
     times: collections.Counter[str] = collections.Counter()
     for job in jobs:
-        config = json.loads(job.config)
         times[job.config] += 1  # two cells may be one run by another name
-        config["train"].pop("seed")
-        alike.setdefault((json.dumps(config, sort_keys=True), times[job.config]), []).append(job)
+        alike.setdefault((program(job.config), times[job.config]), []).append(job)
     return [tuple(group) for group in alike.values()]

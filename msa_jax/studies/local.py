@@ -147,10 +147,21 @@ class Pool:
 
     def _next(self, worker: Worker) -> None:
         if self.waiting:
-            worker.give(self.waiting.pop(0))
+            worker.give(self.waiting.pop(self._best_for(worker)))
         else:
             worker.task = ()
             worker.close()
+
+    def _best_for(self, worker: Worker) -> int:
+        """The place of its next task: one of the program that it has compiled, or that nobody is at.
+
+        In order, two processes would begin with two seeds of one configuration, and both compile it.
+        """
+        programs = [jobs.program(task[0].config) for task in self.waiting or ()]
+        last = {jobs.program(job.config) for job in worker.task[:1]}
+        others = {jobs.program(w.task[0].config) for w in self.workers if w is not worker and w.task}
+        ranks = [0 if p in last else 2 if p in others else 1 for p in programs]
+        return ranks.index(min(ranks))
 
     def _listen(self) -> None:
         """Takes one answer, or none for a while."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -83,6 +84,22 @@ def test_processes_are_used_again_and_no_more_than_asked_for(pretend, tmp_path):
     names = [f"cell{i}" for i in range(6)]
     pool(tmp_path, *names, processes=2).run()
     assert len(processes_of(tmp_path, names)) <= 2
+
+
+def test_no_two_processes_compile_one_program(tmp_path):
+    """Seeds of a configuration stay with the process that began it, as long as there is another one."""
+    names = ("a1", "a2", "a3", "b1", "b2")
+    cells = [Job(name, config(name[1], name=name[0]), tmp_path / name, tmp_path / "log") for name in names]
+    begun = Pool(cells, 2, "auto", (), lambda _jobs, _ended: None)
+    first, second = types.SimpleNamespace(task=()), types.SimpleNamespace(task=())
+    begun.workers, begun.waiting = [first, second], [(cell,) for cell in cells]
+
+    def given(worker):
+        worker.task = begun.waiting.pop(begun._best_for(worker))
+        return worker.task[0].name
+
+    asked = (first, second, first, second, second)
+    assert [given(worker) for worker in asked] == ["a1", "b1", "a2", "b2", "a3"]
 
 
 def test_an_accelerator_has_one_process(pretend, tmp_path):

@@ -23,11 +23,11 @@ MODELS = (
 
 
 def get_study(argument: str = "") -> Study:
-    """Returns the study; ``argument`` may name other data sets, and tiny."""
-    asked = read_argument(argument, data=("mosi", "mosei", "sims"))
+    """Returns the study; ``argument`` may name other data sets, an encoder, and tiny."""
+    asked = read_argument(argument, data=("mosi", "mosei", "sims"), encoder=True)
     return Study(
         title=f"{printed.CAI}, Tables 3 to 5: models compared",
-        cells=grid(asked.data, models(*MODELS), seeds(5), tiny=asked.tiny),
+        cells=grid(asked.data, models(*MODELS, encoder=asked.encoder), seeds(5), tiny=asked.tiny),
         base={"model": "ufen_mtfn"},
         targets=printed.models_of_cai(),
         source=printed.CAI,

@@ -23,11 +23,13 @@ VARIANTS = {"base": "", "-fg": "fg=both"}
 
 
 def get_study(argument: str = "") -> Study:
-    """Returns the study; ``argument`` may name other data sets, and tiny."""
-    asked = read_argument(argument, data=("mosei",))
+    """Returns the study; ``argument`` may name other data sets, an encoder, and tiny."""
+    asked = read_argument(argument, data=("mosei",), encoder=True)
     return Study(
         title=f"{printed.ZHENG}, Table 4: fine-grained extraction on CMU-MOSEI, scores",
-        cells=grid(asked.data, models(*MODELS), words(VARIANTS), seeds(5), tiny=asked.tiny),
+        cells=grid(
+            asked.data, models(*MODELS, encoder=asked.encoder), words(VARIANTS), seeds(5), tiny=asked.tiny
+        ),
         base={"variant": "base"},
         targets=printed.figures("zheng_table4"),
         source=printed.ZHENG,

@@ -19,11 +19,13 @@ VARIANTS = {"base": "task=classification", "-fg": "fg=both,task=classification"}
 
 
 def get_study(argument: str = "") -> Study:
-    """Returns the study; ``argument`` may name other data sets, and tiny."""
-    asked = read_argument(argument, data=("mosei",))
+    """Returns the study; ``argument`` may name other data sets, an encoder, and tiny."""
+    asked = read_argument(argument, data=("mosei",), encoder=True)
     return Study(
         title=f"{printed.ZHENG}, Table 6: fine-grained extraction on CMU-MOSEI, classes",
-        cells=grid(asked.data, models(*MODELS), words(VARIANTS), seeds(5), tiny=asked.tiny),
+        cells=grid(
+            asked.data, models(*MODELS, encoder=asked.encoder), words(VARIANTS), seeds(5), tiny=asked.tiny
+        ),
         base={"variant": "base"},
         targets=printed.figures("zheng_table6"),
         source=printed.ZHENG,

@@ -22,11 +22,13 @@ VARIANTS = {"base": "", "-a": "fg=audio", "-v": "fg=vision", "-fg": "fg=both"}
 
 
 def get_study(argument: str = "") -> Study:
-    """Returns the study; ``argument`` may name other data sets, and tiny."""
-    asked = read_argument(argument, data=("sims",))
+    """Returns the study; ``argument`` may name other data sets, an encoder, and tiny."""
+    asked = read_argument(argument, data=("sims",), encoder=True)
     return Study(
         title=f"{printed.ZHENG}, Table 8: fine-grained extraction of audio or vision alone on CH-SIMS",
-        cells=grid(asked.data, models(*MODELS), words(VARIANTS), seeds(5), tiny=asked.tiny),
+        cells=grid(
+            asked.data, models(*MODELS, encoder=asked.encoder), words(VARIANTS), seeds(5), tiny=asked.tiny
+        ),
         base={"variant": "base"},
         targets=printed.figures("zheng_table8"),
         source=printed.ZHENG,

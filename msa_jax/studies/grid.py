@@ -27,6 +27,8 @@ from msa_jax.errors import ConfigError, MsaJaxError
 FIRST_SEED = 1111
 #: The axis whose choices are averaged over; all others make the rows of a table.
 SEED = "seed"
+#: The stored text features, in place of an encoder that is trained.
+FROZEN = "frozen"
 #: The axis of folds, and what stands there in the row that is measured on all folds together.
 FOLD, POOLED = "fold", "pooled"
 
@@ -147,39 +149,43 @@ class Argument(NamedTuple):
     Attributes:
       data: the axis of data sets.
       tiny: small widths, two epochs and two seeds, for a try.
-      words: everything else, for the study to read.
+      encoder: see :func:`models`.
     """
 
     data: Axis
     tiny: bool
-    words: tuple[str, ...]
+    encoder: str
 
 
-def read_argument(argument: str, data: Sequence[str], words: Sequence[str] = ()) -> Argument:
-    """Reads ``"synthetic,tiny"``.
+def read_argument(argument: str, data: Sequence[str], encoder: bool = False) -> Argument:
+    """Reads ``"mosi,encoder=bert-base-uncased"``, or ``"synthetic,tiny"``.
 
     Args:
-      argument: data sets (names of configurations) in place of the study's own, and tiny.
+      argument: data sets (names of configurations) in place of the study's own, tiny, and what text the
+        models read that train a text encoder: its folder, or "frozen" for the stored features.
       data: the study's own data sets.
-      words: further words that the study knows.
+      encoder: whether the study has such models.
 
     Raises:
-      ConfigError: for a word that is neither.
+      ConfigError: for a word that is none of these.
     """
     from msa_jax import configuration
 
     known = [path.stem for path in configuration.shipped()]
-    asked = [word for word in argument.split(",") if word]
-    for word in asked:
-        if word not in (*known, *words, "tiny") and not word.endswith(".py"):
-            others = ", ".join([*known, *words, "tiny"])
+    chosen, tiny, texts = [], False, ""
+    for word in filter(None, argument.split(",")):
+        if word in known or word.endswith(".py"):
+            chosen.append(word)
+        elif word == "tiny":
+            tiny = True
+        elif encoder and (word == FROZEN or word.removeprefix("encoder=") not in (word, "")):
+            texts = word.removeprefix("encoder=")
+        else:
+            others = ", ".join([*known, "tiny", *[FROZEN, "encoder=DIR"] * encoder])
             raise ConfigError(
                 f"{word!r} after the study's colon is unknown; it takes {others} or a configuration file."
             )
-    chosen = [word for word in asked if word in known or word.endswith(".py")]
-    return Argument(
-        data_sets(*(chosen or data)), "tiny" in asked, tuple(word for word in asked if word in words)
-    )
+    return Argument(data_sets(*(chosen or data)), tiny, texts)
 
 
 def data_sets(*names: str) -> Axis:
@@ -188,9 +194,23 @@ def data_sets(*names: str) -> Axis:
     return [Choice("data", _stem(name), config=file) for name, file in files.items()]
 
 
-def models(*names: str) -> Axis:
-    """An axis of models, by our names."""
-    return [Choice("model", name, words=(name,)) for name in names]
+def models(*names: str, encoder: str = "") -> Axis:
+    """An axis of models, by our names.
+
+    Args:
+      names: of the models.
+      encoder: for those that train a text encoder by default: its folder, or "frozen" for the data's stored
+        text features in its place. "": as each is configured.
+    """
+    return [Choice("model", name, words=(name,), settings=_texts_of(name, encoder)) for name in names]
+
+
+def _texts_of(model: str, encoder: str) -> dict[str, Any]:
+    from msa_jax.models import block, declaration  # here, not at the top: it takes JAX, and seconds
+
+    if not encoder or block(model, next(iter(declaration(model).presets))).get("text_encoder") != "finetune":
+        return {}
+    return {"model.text_encoder": FROZEN} if encoder == FROZEN else {"model.encoder.folder": encoder}
 
 
 def words(by_name: Mapping[str, str], axis: str = "variant") -> Axis:

@@ -105,6 +105,33 @@ def test_the_argument_names_data_sets_and_a_try():
         read_argument("moso", data=("mosi",))
 
 
+@pytest.mark.parametrize(
+    ("argument", "settings"),
+    [
+        ("mosi", {}),
+        ("mosi,frozen", {"model.text_encoder": "frozen"}),
+        ("mosi,encoder=dir/bert", {"model.encoder.folder": "dir/bert"}),
+    ],
+)
+def test_the_argument_says_what_text_encoders_read(argument, settings):
+    """Only models that train one by default hear of it: others have no such settings, or do not use them."""
+    study = load_study(f"configs/studies/cai_tables3to5.py:{argument}")
+    made = checked(study).values()
+    for cell, config in made:
+        tunes = cell.labels["model"] in ("misa", "self_mm", "mmim")
+        assert {k: v for k, v in cell.settings.items() if k != "train.seed"} == (settings if tunes else {})
+        if tunes and settings:
+            assert config.model.text_encoder == ("frozen" if "frozen" in argument else "finetune")
+
+
+@pytest.mark.parametrize("argument", ["frozen", "encoder=bert"])
+def test_a_study_without_text_encoders_knows_no_word_for_them(argument):
+    with pytest.raises(ConfigError, match=f"'{argument}' after the study's colon is unknown"):
+        read_argument(argument, data=("mosi",))
+    with pytest.raises(ConfigError, match=r"it takes .*, tiny, frozen, encoder=DIR or"):
+        read_argument("encoder=", data=("mosi",), encoder=True)
+
+
 @pytest.mark.parametrize("path", SHIPPED)
 def test_a_papers_study_is_whole(path):
     """All cells can be configured, and every printed figure stands beside a row."""

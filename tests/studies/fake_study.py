@@ -52,6 +52,22 @@ def row(
     )
 
 
+def _answers(
+    metric_set: str, clips: int, classify: bool, noise: float, rng: np.random.Generator
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, float]]:
+    """Labels, the columns of predictions.csv, and their test metrics."""
+    label = labels_of(metric_set, clips)
+    if classify:
+        label = np.sign(label) + 1
+        logits = rng.normal(0, 1, (clips, 3)).astype(np.float32)
+        columns = {"label": label, "prediction": logits.argmax(axis=1)}
+        columns |= {f"logit_{k}": logits[:, k] for k in range(3)}
+        return label, columns, metrics.classification_metrics(logits, label.astype(int), compat=True)
+    columns = {"label": label, "prediction": label + rng.normal(0, noise, clips).astype(np.float32)}
+    columns["prediction_T"] = columns["prediction"] / 2
+    return label, columns, metrics.regression_metrics(metric_set, columns["prediction"], label)
+
+
 def write_cell(
     cells: pathlib.Path,
     cell: Cell,
@@ -68,17 +84,7 @@ def write_cell(
     limit = LIMITS[metric_set]
     seed = int(cell.labels.get("seed", 1111))
     rng = np.random.default_rng([seed, *cell.name.encode()])
-    label = labels_of(metric_set, clips)
-    if classify:
-        label = np.sign(label) + 1
-        logits = rng.normal(0, 1, (clips, 3)).astype(np.float32)
-        test = metrics.classification_metrics(logits, label.astype(int), compat=True)
-        columns = {"label": label, "prediction": logits.argmax(axis=1)}
-        columns |= {f"logit_{k}": logits[:, k] for k in range(3)}
-    else:
-        columns = {"label": label, "prediction": label + rng.normal(0, noise, clips).astype(np.float32)}
-        columns["prediction_T"] = columns["prediction"] / 2
-        test = metrics.regression_metrics(metric_set, columns["prediction"], label)
+    label, columns, test = _answers(metric_set, clips, classify, noise, rng)
     lines = [",".join(["split", "id", *columns])]
     for split in ("train", "test"):
         for k in range(clips):

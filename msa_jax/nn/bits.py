@@ -6,12 +6,16 @@ far less: here each element's bits are an integer hash of its position and the l
 depend on nothing else, so any number of devices draws the same ones.
 """
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 
 
+# Jitted so that it is traced once a shape: Flax asks for the shape of every parameter's initial value
+# whenever it traces a model, which made these lines a third of what comes before compilation.
+@functools.partial(jax.jit, static_argnames=("shape", "strides"))
 def hashed_bits(
     key: jax.Array,
     shape: tuple[int, ...],
@@ -40,12 +44,14 @@ def hashed_bits(
     return bits
 
 
+@functools.partial(jax.jit, static_argnames="shape")
 def hashed_uniform(key: jax.Array, shape: tuple[int, ...], bound: float) -> jax.Array:
     """float32 of ``shape``, uniform within +-``bound`` on a grid of 2^24 values."""
     unit = (hashed_bits(key, shape) >> 8).astype(jnp.float32) * 2.0**-24
     return (2 * unit - 1) * bound
 
 
+@functools.partial(jax.jit, static_argnames="shape")
 def hashed_normal(key: jax.Array, shape: tuple[int, ...], deviation: float) -> jax.Array:
     """float32 of ``shape``, normal with mean 0, from the quantiles of :func:`hashed_uniform`'s grid."""
     edge = 1 - 2.0**-24  # the grid's lowest value, -1, has no finite quantile

@@ -197,12 +197,14 @@ def _gradients(query, key, value, reach, normaliser, gradient, mean, dropped):
 # --- All at once ------------------------------------------------------------------------------------------
 
 
+@functools.partial(jax.jit, static_argnames="rate")
 def _forward_at_once(query, key, value, reach, seed, rate):
     dropped = _dropout(seed, rate, query.shape[2], key.shape[2])
     state = _read(_start(query), query, key, value, reach, lambda weights: dropped(weights, 0))
     return _finish(state, reach, query.dtype)
 
 
+@functools.partial(jax.jit, static_argnames="rate")
 def _backward_at_once(query, key, value, reach, seed, normaliser, gradient, mean, rate):
     # A zero that no compiler knows to be one. Through it the scores depend on the gradient; otherwise XLA
     # sees that the forward pass computed the same and keeps that (on a CPU it drops optimization_barrier).
@@ -233,6 +235,7 @@ def _put(x: jax.Array, part: jax.Array, row: jax.Array, step: jax.Array) -> jax.
     return lax.dynamic_update_slice(x, part.astype(x.dtype), (row, *[0] * (x.ndim - 2), step))
 
 
+@functools.partial(jax.jit, static_argnames=("rate", "tiles"))
 def _forward_in_tiles(query, key, value, reach, seed, rate, tiles):
     n, (queries, keys) = query.shape[0], (query.shape[2], key.shape[2])
     dropped = _dropout(seed, rate, queries, keys)
@@ -259,6 +262,7 @@ def _forward_in_tiles(query, key, value, reach, seed, rate, tiles):
     return out[..., :queries], normaliser[..., :queries]
 
 
+@functools.partial(jax.jit, static_argnames=("rate", "tiles"))
 def _backward_in_tiles(query, key, value, reach, seed, normaliser, gradient, mean, rate, tiles):
     n, dtype, (queries, keys) = query.shape[0], query.dtype, (query.shape[2], key.shape[2])
     dropped = _dropout(seed, rate, queries, keys)

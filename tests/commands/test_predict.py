@@ -343,10 +343,11 @@ def test_a_place_that_cannot_be_written_is_answered_with_what_chose_it(run, tmp_
     def full(*_):
         raise OSError(28, "No space left on device")
 
+    folder = run(PLAIN)  # while there is room for it
     monkeypatch.setattr("os.fsync", full)
     path = feature_files.write(tmp_path / "data.pkl", content())
     with pytest.raises(RunError, match=r"cannot write .*scores\.csv: No space left .*--out") as caught:
-        predict.main([f"--workdir={run(PLAIN)}", f"--input={path}", f"--out={tmp_path / 'scores.csv'}"])
+        predict.main([f"--workdir={folder}", f"--input={path}", f"--out={tmp_path / 'scores.csv'}"])
     assert "--workdir" not in str(caught.value)
 
 

@@ -20,7 +20,7 @@ STUDY = """
 from msa_jax.studies.grid import Study, data_sets, grid, models, values
 
 def get_study(argument):
-    quick = {{"train.epochs": 4, "train.patience": 0, "train.checkpoint_steps": 2}}
+    quick = {{"train.epochs": 4, "train.patience": 0}}
     rates, seeds = values("train.learning_rate", {rates}), values("train.seed", {seeds})
     cells = grid(data_sets("synthetic"), models("lf_dnn"), rates, seeds, tiny=True, settings=quick)
     return Study("Cells of a cluster", cells)

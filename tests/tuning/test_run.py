@@ -265,6 +265,7 @@ def test_a_lock_is_held_once(tmp_path):
     other.release()
 
 
+@has_locks
 def test_a_file_system_without_locks_is_told_once(monkeypatch, tmp_path, caplog):
     def refuse(*_args):
         raise OSError(errno.ENOLCK, "No locks available")

@@ -10,7 +10,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msa_jax.errors import DataError, RunError
+from msa_jax.errors import DataError, MsaJaxError, RunError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
 
 #: What to do where a run's own file cannot be written.
 _OF_A_RUN = "make room, or choose another --workdir"
@@ -73,6 +78,33 @@ def check_new_folder(folder: pathlib.Path) -> pathlib.Path:
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise DataError(f"{folder} exists already and is kept as it is; remove it or name another folder.")
     return above
+
+
+@contextlib.contextmanager
+def locked(lock: pathlib.Path, busy: MsaJaxError, advice: str = _OF_A_RUN) -> Iterator[None]:
+    """Within it no other process holds a lock; the system frees it when this one ends, however it does.
+
+    Args:
+      lock: a file, made where it is not there.
+      busy: raised if another process holds it.
+      advice: what to do where it cannot be written, for the message.
+
+    Raises:
+      RunError: if it is a file that cannot be written.
+    """
+    try:
+        descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise RunError(f"cannot write {lock}: {error.strerror}; {advice}.") from None
+    with os.fdopen(descriptor, "wb") as file:
+        if fcntl:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise busy from None
+            except OSError:  # some network file systems have no locks
+                pass
+        yield
 
 
 @contextlib.contextmanager

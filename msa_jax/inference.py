@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from msa_jax import metrics, models
-from msa_jax.data import unlabelled
+from msa_jax.data import store, unlabelled
 from msa_jax.data.arrays import split_of
 from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.class_labels import true_labels
@@ -27,6 +27,7 @@ from msa_jax.data.loader import (
 )
 from msa_jax.data.spec import MODALITIES, THREE_CLASSES
 from msa_jax.errors import DataError, MsaJaxError
+from msa_jax.media import fresh, is_media
 from msa_jax.messages import LOGGER
 from msa_jax.training import build, pretrained
 from msa_jax.training.best import load_best
@@ -80,6 +81,7 @@ class Trained:
         vision: Any = None,
         text_bert: Any = None,
         raw_text: Sequence[str] | str | None = None,
+        places: Mapping[str, str | pathlib.Path] | None = None,
     ) -> dict[str, np.ndarray]:
         """Scores clips as they are stored; the run's own preprocessing is applied.
 
@@ -88,9 +90,10 @@ class Trained:
         every clip.
 
         Args:
-          clips: a feature file or store, whose splits are joined; or N clips as a split of a data set, or
-            as a batch of raw features (of which neither labels nor weights are read). Any number,
-            any length.
+          clips: a feature file or store, whose splits are joined; a media file, a folder of such or a
+            manifest, from which features are made as those that the run was trained on; or N clips as a
+            split of a data set, or as a batch of raw features (of which neither labels nor weights are
+            read). Any number, any length.
           text: in place of ``clips``, like ``audio`` and ``vision``: [T, D] for one clip, [N, T, D], or a
             list of arrays [T, D] of any lengths.
           audio: the same.
@@ -98,6 +101,7 @@ class Trained:
           text_bert: token ids, mask and segment ids [3, T] of every clip, for a model that encodes the
             text itself.
           raw_text: transcripts, for such a model with a tokenizer.
+          places: for media, where models lie that were elsewhere in training: "face-model", "encoder", "asr".
 
         Returns:
           Per task float32 [N], or logits [N, C]: "M", the score, and those of the single modalities
@@ -111,10 +115,29 @@ class Trained:
         if (clips is None) == (not given):
             raise DataError("give clips (a file, say), or arrays as text=, audio= and vision=, not both.")
         if isinstance(clips, str | pathlib.Path):
-            return self._predict_file(pathlib.Path(clips))
+            path = pathlib.Path(clips)
+            if is_media(path):
+                return self._predict_media(path, places or {})
+            return self._predict_file(path)
         if clips is None:
             clips = split_of(features, text_bert, raw_text)
         return self._predict_split(_as_split(clips) if isinstance(clips, Batch) else clips)
+
+    def _predict_media(self, path: pathlib.Path, places: Mapping[str, str | pathlib.Path]) -> dict:
+        made = fresh.extract(path, *self.plan(places))
+        for reason in made.failed.values():
+            LOGGER.warning("%s", reason)
+        return {"id": np.array([clip.id for clip in made.clips]), **self.predict(self.split_of(made))}
+
+    def plan(self, places: Mapping[str, str | pathlib.Path]) -> tuple[fresh.Plan, fresh.Recipe]:
+        """How clips are extracted as those that the run was trained on; see :func:`fresh.plan_like`."""
+        named = {role: pathlib.Path(place) for role, place in places.items() if place}
+        tokenizer = self.workdir / TOKENIZER if pretrained.is_tuned(self.config.model) else None
+        return fresh.plan_like(self.spec.recipe, str(self.workdir), named, tokenizer)
+
+    def split_of(self, made: fresh.Fresh) -> Split:
+        """Extracted clips as this model reads them."""
+        return fresh.split_of(made, encode=not pretrained.is_tuned(self.config.model))
 
     def _predict_file(self, path: pathlib.Path) -> dict[str, np.ndarray]:
         splits, notes = self.read(path)
@@ -128,6 +151,9 @@ class Trained:
     ) -> tuple[dict[str, Split], list[str]]:
         """The clips of a feature file or store; see :func:`msa_jax.data.unlabelled.read`."""
         needs_text = not pretrained.is_tuned(self.config.model)
+        if path.is_dir() and (found := store.read(path).spec.recipe):
+            trained = {m: part for m, part in self.spec.recipe.items() if needs_text or m != "text"}
+            fresh.check_same(trained, found, str(self.workdir))
         return unlabelled.read(path, wanted, needs_text, labelled)
 
     def evaluate(self, path: str | pathlib.Path, split: str = "all") -> dict[str, dict[str, float]]:

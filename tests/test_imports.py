@@ -21,6 +21,7 @@ FLOORS = (
     ("nn",),
     ("models",),
     ("weights",),
+    ("media",),
     ("training",),
     ("inference",),
     ("export", "reports", "summary"),

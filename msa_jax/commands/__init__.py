@@ -6,6 +6,7 @@ from msa_jax.errors import ConfigError, nearest, run_command
 
 #: What each command does. Its module has the same name, with _ for -.
 COMMANDS = {
+    "extract": "turn clips into features: sound, faces and words",
     "train": "train and evaluate one model, or go on with a run that was stopped",
     "study": "train and compare a declared grid of data sets, models, variants and seeds",
     "tune": "find a model's settings by the validation split, without a look at the test split",

@@ -73,21 +73,24 @@ def _division(options: argparse.Namespace) -> Division | None:
 def _show(report: Mapping[str, Any], console: Console) -> None:
     """Prints the report as tables."""
     low, high = report["label_range"]
-    console.print(f"{report['path']}: {report['kind']} of {report['name']!r}, scores {low:g} to {high:g}")
-    console.print(
-        f"metrics {report['metrics']}, tasks {' '.join(report['tasks'])}, token ids: {report['token_ids']}"
-    )
+    scores = f"scores {low:g} to {high:g}" if report["tasks"] else "no labels"
+    console.print(f"{report['path']}: {report['kind']} of {report['name']!r}, {scores}")
+    if report["tasks"]:
+        console.print(f"metrics {report['metrics']}, tasks {' '.join(report['tasks'])}")
+    console.print(f"token ids: {report['token_ids']}")
     if report["kind"] == "pickle":
         console.print(
             f"SHA-256 {report['sha256']}: {report['public_file'] or 'none of the five public files'}"
         )
     _show_modalities(report, console)
-    _show_labels(report, console)
-    if report["splits"]["train"]["classes"]:
+    first = next(iter(report["splits"]))
+    if report["tasks"]:
+        _show_labels(report, first, console)
+    if report["splits"][first]["classes"]:
         _show_classes(report, console)
     for m, groups in report["groups"].items():
         if groups:
-            _show_groups(report, m, console)
+            _show_groups(report, first, m, console)
     if "division" in report:
         _show_division(report["division"], console)
     for note in report["notes"]:
@@ -121,8 +124,8 @@ def _show_modalities(report: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _show_labels(report: Mapping[str, Any], console: Console) -> None:
-    some = next(iter(report["splits"]["train"]["labels"].values()))
+def _show_labels(report: Mapping[str, Any], first: str, console: Console) -> None:
+    some = next(iter(report["splits"][first]["labels"].values()))
     table = _table("split", "task", "mean", *some["histogram"])
     for name, split in report["splits"].items():
         for task, facts in split["labels"].items():
@@ -138,9 +141,10 @@ def _show_classes(report: Mapping[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _show_groups(report: Mapping[str, Any], m: str, console: Console) -> None:
-    table = _table("group", "columns", "lowest", "highest", "NaN", "inf", "constant", title=f"train {m}")
-    for name, facts in report["splits"]["train"]["modalities"][m]["groups"].items():
+def _show_groups(report: Mapping[str, Any], first: str, m: str, console: Console) -> None:
+    titles = ("group", "columns", "lowest", "highest", "NaN", "inf", "constant")
+    table = _table(*titles, title=f"{first} {m}")
+    for name, facts in report["splits"][first]["modalities"][m]["groups"].items():
         spread = ("-" if facts[key] is None else f"{facts[key]:.4g}" for key in ("low", "high"))
         table.add_row(name, facts["columns"], *spread, *_faults(facts, facts["constant"]))
     console.print(table)

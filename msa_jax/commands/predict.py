@@ -1,14 +1,19 @@
 """Scores clips with a trained model.
 
     msa-jax predict --workdir=RUN --input=FILE [--split=test] [--format=jsonl] [--out=FILE]
+    msa-jax predict --workdir=RUN --input=CLIPS [--window=4 --stride=1 [--plot=FILE]]
 
-FILE is a feature pickle (all splits, some, one, or a single clip; labels are not needed) or a store. Each
-clip gives a line: its split where the file has several, its id, score, class (negative, neutral or
+FILE is a feature pickle (all splits, some, one, or a single clip; labels are not needed) or a store. CLIPS is
+a media file, a folder of such or a manifest: features are made by the recipe of the run's training data. With
+a window each of its places gives a line, with the words in it.
+
+Each clip gives a line: its split where the file has several, its id, score, class (negative, neutral or
 positive, as Acc-3 of the data's metrics counts; none where scores have no sign), and the score of each
 modality alone where the model has them; a classifier gives the probabilities of its classes in place of
 the score. What else there is to say goes to the standard error output.
 """
 
+import argparse
 import csv
 import io
 import json
@@ -16,7 +21,7 @@ import math
 import pathlib
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,15 +30,27 @@ from msa_jax.commands.usage import Parser
 from msa_jax.data import unlabelled
 from msa_jax.data.dataset import Split
 from msa_jax.data.spec import MODALITIES, SPLITS, THREE_CLASSES, DatasetSpec
+from msa_jax.errors import ConfigError
 from msa_jax.files import check_target, write_whole
+from msa_jax.media import is_media
 from msa_jax.messages import LOGGER
+from msa_jax.reports import curves
 
+if TYPE_CHECKING:
+    from msa_jax.inference import Trained
+
+#: Models that media need, by the option that names where they lie now.
+ROLES = {
+    "face-model": "MediaPipe's face_landmarker.task, where it is not where it was in training",
+    "encoder": "the text encoder, likewise",
+    "asr": "Whisper model (CTranslate2) for clips without a transcript",
+}
 #: A line of the answer.
 Row = dict[str, Any]
 
 
-def main(argv: list[str]) -> None:
-    """The command."""
+def main(argv: list[str]) -> int:
+    """The command; returns 1 if a clip could not be scored."""
     parser = Parser(
         "predict",
         "Scores clips with a finished run: one line per clip. Labels are not needed.",
@@ -47,23 +64,34 @@ def main(argv: list[str]) -> None:
         required=True,
         type=pathlib.Path,
         metavar="FILE",
-        help="feature pickle (splits, one split, or one clip) or store",
+        help="feature pickle or store; or a media file, a folder of such, a manifest",
     )
     parser.add_argument(
         "--split", choices=(*SPLITS, "all"), default="all", help="default: all that are there"
     )
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="default: the standard output")
+    media = parser.add_argument_group("for media")
+    for role, what in ROLES.items():
+        media.add_argument(f"--{role}", type=pathlib.Path, metavar="PATH", help=what)
+    media.add_argument("--window", type=float, metavar="S", help="score over time: seconds looked at")
+    media.add_argument("--stride", type=float, metavar="S", help="from a window to the next (default: 1)")
+    media.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="the curves, as PNG, SVG or PDF")
     options = parser.parse_args(argv)
     messages.set_up(options, answers=True)
-    if options.out is not None:
-        check_target("--out", options.out, options.input, options.workdir)
+    for option in ("out", "plot"):
+        if (target := getattr(options, option)) is not None:
+            check_target(f"--{option}", target, options.input, options.workdir)
+    from_media = is_media(options.input)
+    _check_media_options(options, from_media)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
     from msa_jax.inference import Trained
     from msa_jax.training import build, pretrained
 
     build.use_compile_cache("")
     trained = Trained(options.workdir)
+    if from_media:
+        return _from_media(trained, options)
     tuned = pretrained.is_tuned(trained.config.model)
     splits, notes = trained.read(options.input, options.split)
     rule = "" if trained.config.model.compat else "; they count as 0"
@@ -76,6 +104,70 @@ def main(argv: list[str]) -> None:
     for name, split in splits.items():
         start = {"split": name} if len(splits) > 1 else {}
         rows += [start | row for row in answers(split, trained.predict(split), trained.model_spec)]
+    _write(rows, options)
+    return 0
+
+
+def _check_media_options(options: argparse.Namespace, from_media: bool) -> None:
+    """Refuses options that have nothing to act on.
+
+    Raises:
+      ConfigError: for such options.
+    """
+    given = [name for name in (*ROLES, "window", "stride", "plot") if _value(options, name) is not None]
+    if given and not from_media:
+        raise ConfigError(f"--{given[0]} is for media, and {options.input} holds features; leave it out.")
+    if from_media and options.split != "all":
+        raise ConfigError("--split is for feature files; list the clips that are wanted in a manifest.")
+    for name in ("stride", "plot"):
+        if _value(options, name) is not None and options.window is None:
+            raise ConfigError(f"--{name} goes with --window; name one, in seconds.")
+    if options.plot is not None and options.plot.suffix.lower() not in curves.SUFFIXES:
+        known = ", ".join(curves.SUFFIXES)
+        raise ConfigError(f"--plot={options.plot} ends in none of {known}; name such a file.")
+    for name in ("window", "stride"):
+        value = _value(options, name)
+        if value is not None and not 0.05 <= value <= 3600:
+            raise ConfigError(f"--{name}={value:g} is not between 0.05 and 3600 seconds.")
+
+
+def _value(options: argparse.Namespace, name: str) -> Any:
+    return getattr(options, name.replace("-", "_"))
+
+
+def _from_media(trained: "Trained", options: argparse.Namespace) -> int:
+    """Extracts and scores clips; returns 1 if a clip failed."""
+    from msa_jax.media import fresh
+
+    places = {role: _value(options, role) for role in ROLES}
+    made = fresh.extract(options.input, *trained.plan(places))
+    for reason in made.failed.values():
+        LOGGER.warning("%s", reason)
+    for clip in made.clips:
+        for modality, note in made.features[clip.id].notes:
+            LOGGER.info("note: %s: %s: %s.", clip.id, modality, note)
+    spec = trained.model_spec
+    if options.window is None:
+        split = trained.split_of(made)
+        rows = answers(split, trained.predict(split), spec)
+    else:
+        sliding, places_of = fresh.windows(made, options.window, options.stride or 1.0)
+        split = trained.split_of(sliding)
+        rows = []
+        found = answers(split, trained.predict(split), spec)
+        for (name, start, end), clip, row in zip(places_of, sliding.clips, found, strict=True):
+            del row["id"]
+            words = sliding.features[clip.id].transcript
+            rows.append({"id": name, "start": start, "end": end, **row, "words": words})
+    _write(rows, options)
+    if options.plot is not None:
+        curves.draw(rows, options.plot, spec)
+        LOGGER.info("wrote %s", options.plot)
+    return 1 if made.failed else 0
+
+
+def _write(rows: list[Row], options: argparse.Namespace) -> None:
+    """Delivers the rows, and says which are not finite."""
     if strange := sum(not all(math.isfinite(v) for v in row.values() if type(v) is float) for row in rows):
         LOGGER.warning("%d clips have a score that is not finite.", strange)
     text = as_csv(rows) if options.format == "csv" else as_jsonl(rows)

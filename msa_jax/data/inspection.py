@@ -62,7 +62,7 @@ def check(path: pathlib.Path, division: Division | None = None) -> dict[str, Any
         "splits": {},
     }
     warnings = []
-    for name in SPLITS:
+    for name in (split for split in SPLITS if len(dataset.splits[split])):
         report["splits"][name] = {"clips": len(dataset.splits[name])}
         report["splits"][name]["labels"] = _labels(dataset, name)
         report["splits"][name]["classes"] = _classes(dataset, name)

@@ -115,8 +115,11 @@ def _with_hints(path: pathlib.Path, dataset: Dataset, hints: Hints | None) -> Da
                 for task, y in split.classes.items()
             }
             splits[name] = dataclasses.replace(split, classes=numbers)
+    # Groups of columns that an extraction named hold until a configuration names others.
+    own = {name: modality.groups for name, modality in spec.modalities.items() if name in spec.recipe}
     modalities = {
-        name: dataclasses.replace(modality, groups=groups[name]) for name, modality in spec.modalities.items()
+        name: dataclasses.replace(modality, groups=groups[name] or own.get(name, {}))
+        for name, modality in spec.modalities.items()
     }
     spec = dataclasses.replace(
         spec,
@@ -155,15 +158,19 @@ def infer(path: pathlib.Path, splits: Mapping[str, Split]) -> tuple[Hints, list[
             f"audio and vision have the widths of {name} ({widths[0]} and {widths[1]}), but labels of "
             f"{low:g} to {high:g} are not its own, so nothing is taken from it."
         )
-    if 0 <= low < high:
-        metrics, label_range = "plain", (0.0, 1.0) if high <= 1 else (low, high)
-    elif max(-low, high) <= 1:
-        metrics, label_range = "sims", (-1.0, 1.0)
-    elif max(-low, high) <= 3:
-        metrics, label_range = "mosi", (-3.0, 3.0)
-    else:
-        metrics, label_range = "mosi", (low, high)
+    metrics, label_range = scale_of(low, high)
     return Hints(path.stem, metrics, label_range, {}), notes
+
+
+def scale_of(low: float, high: float) -> tuple[str, tuple[float, float]]:
+    """The metric set and the label range of labels that lie from ``low`` to ``high``; see :func:`infer`."""
+    if 0 <= low < high:
+        return "plain", (0.0, 1.0) if high <= 1 else (low, high)
+    if max(-low, high) <= 1:
+        return "sims", (-1.0, 1.0)
+    if max(-low, high) <= 3:
+        return "mosi", (-3.0, 3.0)
+    return "mosi", (low, high)
 
 
 def describe(
@@ -256,7 +263,23 @@ def load_dataset(data: Config) -> Dataset:
     groups = {m: dict(g) for m, g in data.groups.items()}
     names = tuple(map(str, data.get("class_names", ())))  # older configurations have none
     hints = Hints(data.name, data.metrics, tuple(data.label_range), groups, names)
-    return open_dataset(_locate(data), hints, division_of(data))
+    path = _locate(data)
+    dataset = open_dataset(path, hints, division_of(data))
+    _check_trainable(path, dataset)
+    return dataset
+
+
+def _check_trainable(path: pathlib.Path, dataset: Dataset) -> None:
+    """Refuses extracted clips that are good to be scored alone."""
+    if not dataset.spec.tasks:
+        raise DataError(
+            f"{path} has clips without labels; give their manifest the column 'label' and extract them again."
+        )
+    if empty := [name for name in SPLITS if not len(dataset.splits[name])]:
+        raise DataError(
+            f"{path} has no clips in {' and '.join(empty)}; divide all clips with data.split=by_group, or "
+            "give their manifest the column 'split'."
+        )
 
 
 def open_split(data: Config, name: str, needs_text: bool = True) -> Split:

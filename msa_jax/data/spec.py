@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from msa_jax.data.recipe import Part, Recipe
 from msa_jax.errors import DataError
 
 MODALITIES = ("text", "audio", "vision")
@@ -116,6 +117,7 @@ class DatasetSpec:
         neutral; None where a score says nothing of the kind.
       class_names: of the class labels, by number; empty where the data has none.
       synthetic: whether the clips were made by a program.
+      recipe: how the features of each modality were made, where that is known.
     """
 
     name: str
@@ -128,6 +130,7 @@ class DatasetSpec:
     class_edges: tuple[float, float] | None = (0.0, 0.0)
     class_names: tuple[str, ...] = ()
     synthetic: bool = False
+    recipe: Recipe = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if self.metrics not in METRIC_SETS:
@@ -162,6 +165,7 @@ class DatasetSpec:
                 modalities[name] = ModalitySpec(modality["width"], modality["length"], groups, mean, std)
             known = {field.name for field in dataclasses.fields(cls)} & record.keys()
             fields = {key: _as_tuple(record[key]) for key in known}
+            fields["recipe"] = {m: Part.from_record(part) for m, part in record.get("recipe", {}).items()}
             return cls(modalities=modalities, **fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(

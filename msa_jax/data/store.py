@@ -14,7 +14,8 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -69,17 +70,50 @@ def write(dataset: Dataset, folder: pathlib.Path, progress: Progress = lambda _:
                 f"{folder}: needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free there."
             )
         with new_folder(folder) as made:
-            sums = {name: _write_array(made / name, array, progress) for name, array in files.items()}
-            sums[SPEC] = _write_text(made / SPEC, dataset.spec.to_json())
-            manifest = {
-                "format": _FORMAT,
-                "notes": list(dataset.notes),
-                "best_reachable": dict(dataset.best_reachable),
-                "files": sums,
-            }
-            _write_text(made / MANIFEST, json.dumps(manifest, indent=1))
+            _write_files(dataset, files, made, progress)
     except OSError as error:
         raise DataError(f"{folder} cannot be written ({error.strerror or error}).") from error
+
+
+def write_into(dataset: Dataset, folder: pathlib.Path, progress: Progress = lambda _: None) -> None:
+    """Writes a store into a folder that holds other things too, in place of a store that is there.
+
+    All is written before anything is replaced. While files are replaced there is no manifest, so that a store
+    of which a part is old is never opened.
+
+    Args:
+      dataset: what to write; not read from this store.
+      folder: is there.
+      progress: called with the bytes of every block.
+
+    Raises:
+      DataError: if it cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".store-") as name:
+            made = pathlib.Path(name)
+            _write_files(dataset, _files(dataset), made, progress)
+            (folder / MANIFEST).unlink(missing_ok=True)
+            for old in folder.glob("*.npy"):
+                old.unlink()
+            for new in sorted(made.iterdir(), key=lambda path: path.name == MANIFEST):  # it comes last
+                new.rename(folder / new.name)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written ({error.strerror or error}).") from error
+
+
+def _write_files(
+    dataset: Dataset, files: Mapping[str, np.ndarray], made: pathlib.Path, progress: Progress
+) -> None:
+    sums = {name: _write_array(made / name, array, progress) for name, array in files.items()}
+    sums[SPEC] = _write_text(made / SPEC, dataset.spec.to_json())
+    manifest = {
+        "format": _FORMAT,
+        "notes": list(dataset.notes),
+        "best_reachable": dict(dataset.best_reachable),
+        "files": sums,
+    }
+    _write_text(made / MANIFEST, json.dumps(manifest, indent=1))
 
 
 def size(dataset: Dataset) -> int:

@@ -81,6 +81,19 @@ class Tokenizer:
             row[1, : len(ids)] = 1
         return tokens
 
+    def spans(self, texts: Sequence[str], most: int) -> list[list[tuple[int, int]]]:
+        """The characters of each text that its tokens stand for, from the first to before the last.
+
+        Args:
+          texts: N strings.
+          most: as for calling it.
+
+        Returns:
+          Of each text a pair per token; (0, 0) for [CLS] and [SEP].
+        """
+        self._backend.enable_truncation(most)
+        return [list(item.offsets) for item in self._backend.encode_batch([str(text) for text in texts])]
+
 
 def _stored(folder: pathlib.Path) -> dict[str, Any]:
     """The content of tokenizer.json, or {} where there is none."""

@@ -5,7 +5,6 @@ import csv
 import datetime
 import io
 import json
-import os
 import pathlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,13 +18,8 @@ from msa_jax.data.dataset import Split
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.data.tokenize import TOKENIZER_FILES
 from msa_jax.errors import DataError, FolderBusyError, RunError
-from msa_jax.files import as_json, write_whole
+from msa_jax.files import as_json, locked, write_whole
 from msa_jax.training import changes
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None
 
 #: The configuration, the data set as it is stored, and as the model reads it.
 CONFIG, SPEC, MODEL_SPEC = "config.json", "spec.json", "model_spec.json"
@@ -71,20 +65,10 @@ class RunFolder:
         """
         lock = self.path / ".lock"
         new = not lock.exists()
-        try:
-            descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise RunError(f"cannot write {lock}: {error.strerror}; choose another --workdir.") from None
-        with os.fdopen(descriptor, "wb") as file:
-            if fcntl:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise FolderBusyError(
-                        f"another process trains in {self.path} now; let it end, or choose another --workdir."
-                    ) from None
-                except OSError:  # some network file systems have no locks
-                    pass
+        busy = FolderBusyError(
+            f"another process trains in {self.path} now; let it end, or choose another --workdir."
+        )
+        with locked(lock, busy, "choose another --workdir"):
             try:
                 yield
             finally:
@@ -171,6 +155,9 @@ class RunFolder:
         except DataError as error:
             raise RunError(f"{self.path / name} cannot be read: {error}") from error
         after = json.loads(new.to_json())
+        for record in (before, after):
+            for part in record["recipe"].values():  # where a model lay changes no feature
+                part.pop("provenance")
         if before != after:
             raise self._other(name, configuration.difference(before, after))
 

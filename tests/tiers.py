@@ -23,6 +23,19 @@ LIST = pathlib.Path(__file__).with_name("slow_tests.txt")
 LIMIT = 3.0
 #: Fast whatever they take: every model's outputs are held against its public original.
 KEPT = ("tests/test_parity.py::test_outputs_are_equal",)
+#: Files with tests of a minute or more, which go first: a process that has nothing left takes short tests of
+#: another, but not the one that runs there nor the one behind it.
+LONGEST = (
+    "tests/test_wheel.py",
+    "tests/studies/test_ray.py",
+    "tests/launch/test_distributed.py",
+    "tests/test_doc_commands.py",
+    "tests/training/test_seeds.py",
+    "tests/training/test_resume.py",
+    "tests/tuning/test_command.py",
+    "tests/export/test_exported_models.py",
+    "tests/media/test_extract.py",
+)
 HEAD = f"# Tests that took more than {LIMIT:g} seconds, all cases together; made by tests/tiers.py.\n"
 
 
@@ -33,6 +46,8 @@ def listed() -> list[str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = set(listed())
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(LONGEST)))
     for item in items:
         if item.nodeid.partition("[")[0] in slow:
             item.add_marker(pytest.mark.slow)
@@ -40,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Lets a process that has nothing left take tests of another: the longest come last."""
+    """Lets a process that has nothing left take tests of another."""
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)

@@ -5,7 +5,6 @@ FFmpeg's, which could name other files, is not, whatever its name says.
 """
 
 import contextlib
-import dataclasses
 import math
 import pathlib
 from collections.abc import Callable, Iterator
@@ -34,27 +33,14 @@ class Absent(DataError):
     """A clip can be read, but has nothing of one modality: no sound track, no face, no words."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Contents:
-    """What a file holds.
-
-    Attributes:
-      sound: whether it has a sound track.
-      picture: whether it has moving pictures; a cover is none.
-    """
-
-    sound: bool
-    picture: bool
-
-
-def contents(path: pathlib.Path) -> Contents:
-    """Looks into a file without decoding it.
+def duration(path: pathlib.Path) -> float:
+    """Seconds that a file plays, as its header says; 0 where it does not.
 
     Raises:
       DataError: if it is no media file.
     """
     with _opened(path) as container:
-        return Contents(bool(container.streams.audio), _video(container) is not None)
+        return max(0.0, (container.duration or 0) / 1e6)
 
 
 def write_sound(

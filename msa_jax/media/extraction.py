@@ -13,7 +13,7 @@ import numpy as np
 from msa_jax.data.recipe import NONE, Part, Recipe
 from msa_jax.errors import ConfigError, DataError
 from msa_jax.files import write_whole
-from msa_jax.media import faces, openface, sound, words
+from msa_jax.media import decode, faces, openface, sound, words
 from msa_jax.media.clips import Clip
 from msa_jax.media.decode import Absent
 from msa_jax.media.words import Word
@@ -35,6 +35,7 @@ class Plan:
       fps: pictures looked at, a second.
       encoder: folder of the BERT encoder that makes text features; None leaves text out.
       asr: folder of a Whisper model for clips without a transcript; None for none.
+      longest: seconds that a clip may play; 0: any number.
       align: "words": sound and faces are averaged over each token's word; "": they keep their own steps.
     """
 
@@ -45,6 +46,7 @@ class Plan:
     encoder: pathlib.Path | None = None
     asr: pathlib.Path | None = None
     align: str = ""
+    longest: float = 0.0
 
     def check(self) -> None:
         """Refuses what does not go together, before anything is read.
@@ -217,6 +219,8 @@ def extract(clip: Clip, plan: Plan, recipe: Recipe, scratch: pathlib.Path) -> Fe
     Raises:
       DataError: if the clip is damaged or is none, or has nothing at all of what is wanted.
     """
+    if plan.longest and (found := decode.duration(clip.path)) > plan.longest:
+        raise DataError(f"{clip.path} plays {found:.0f} seconds, more than {plan.longest:g}; cut it.")
     notes: list[tuple[str, str]] = []
     values, times = {}, {}
 

@@ -24,7 +24,7 @@ FLOORS = (
     ("training",),
     ("inference",),
     ("export", "reports", "summary"),
-    ("studies",),
+    ("studies", "serve"),
     ("tuning",),
     ("commands",),
     ("main", "__main__", "__init__"),

@@ -20,7 +20,7 @@ def answers(predictions: Mapping[str, np.ndarray], spec: Mapping[str, Any]) -> l
       has more than one; for logits "class", "probabilities" (class -> share) and "classes" (task -> class).
     """
     final = predictions["M"]
-    others = {task: y for task, y in predictions.items() if task != "M"}
+    others = {task: predictions[task] for task in spec["tasks"] if task != "M"}
     names, edges = spec["classes"], spec["class_edges"]
     if final.ndim == 2:
         powers = np.exp(final - final.max(axis=1, keepdims=True), dtype=np.float64)

@@ -136,8 +136,8 @@ class Reader:
             raise Refused(f"{where} has {x.ndim} axes; give a list of steps with {width} numbers each.")
         if x.shape[1] != width:
             raise Refused(
-                f"{where} has {x.shape[1]} columns, but the model was trained on {width}; extract the features "
-                "as for its training data."
+                f"{where} has {x.shape[1]} columns, but the model was trained on {width}; extract the "
+                "features as for its training data."
             )
         if len(x) > most:
             raise Refused(f"{where} has {len(x)} steps; the model is served for up to {most}.", 413)
@@ -169,8 +169,12 @@ def _parsed(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        reason = str(error).partition(": line")[0] if isinstance(error, json.JSONDecodeError) else "too deep"
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else reason
+        reasons = {
+            UnicodeDecodeError: "it is not UTF-8",
+            RecursionError: "it is nested too deeply",
+            ValueError: "a number has too many digits",
+        }
+        reason = reasons.get(type(error)) or str(error).partition(": line")[0]
         raise Refused(f"the body is no JSON ({reason[:100]}); give one object.") from None
 
 
@@ -219,4 +223,4 @@ def _check_keys(content: Mapping[str, Any], known: Sequence[str], where: str) ->
         if key not in known:
             shown = key[:50].encode("ascii", "backslashreplace").decode()
             advice = nearest(key[:50], known) or f" The keys are {', '.join(known)}."
-            raise Refused(f"{where} has an unknown key {shown!r}.{advice}")
+            raise Refused(f"{where} has an unknown key '{shown}'.{advice}")

@@ -75,7 +75,7 @@ class ExportScorer:
         if TOKENS in inputs:
             reads = [TOKENS, "raw_text"] if written["preprocessing"]["tokenizer"] else [TOKENS]
         tasks = [record["name"] for record in written["outputs"]]
-        steps = dict(zip(MODALITIES, shapes[-1], strict=True))
+        steps: dict[str, int] = dict(zip(MODALITIES, shapes[-1], strict=True))
         data = dataclasses.replace(read, modalities=self.data.modalities)
         return described(written["model"], written["task"], tasks, data, shapes, steps, reads)
 
@@ -112,7 +112,7 @@ class ExportScorer:
         """Token ids [N, 3, T] of transcripts."""
         assert self._tokenizer is not None
         most = self._spec["modalities"]["text"]["steps"]
-        tokens = self._tokenizer(texts, max(2, self.written["limits"].get("text_steps", most)))
+        tokens = self._tokenizer(texts, most + 1)
         if tokens.shape[2] > most:
-            raise DataError(f"raw_text has {tokens.shape[2]} tokens; the model is served for up to {most}.")
+            raise DataError(f"raw_text has more tokens than the {most} that the model is served for.")
         return tokens

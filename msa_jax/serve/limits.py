@@ -1,7 +1,7 @@
 """What a request may ask for, and the refusal of what goes beyond it.
 
-:class:`Guard` stands in front of the application and speaks ASGI alone: it counts the bytes of a body while they
-arrive, the requests at work, and the seconds.
+:class:`Guard` stands in front of the application and speaks ASGI alone: it counts the bytes of a body while
+they arrive, the requests at work, and the seconds.
 """
 
 import asyncio
@@ -132,9 +132,8 @@ class _Body:
         return message
 
     def _too_long(self) -> Refused:
-        return Refused(
-            f"a request may have at most {self.most / 2**20:g} MiB; send fewer or shorter clips.", 413
-        )
+        most = f"{self.most / 2**20:g} MiB"
+        return Refused(f"a request may have at most {most}; send fewer or shorter clips.", 413)
 
 
 async def refuse(send: Send, refusal: Refused) -> None:

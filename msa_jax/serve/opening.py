@@ -16,7 +16,7 @@ def open_scorer(folder: str | pathlib.Path) -> Scorer:
       DataError: if a file of an export is damaged.
     """
     folder = pathlib.Path(folder)
-    if (folder / "MODEL_CARD.md").is_file() and not (folder / "checkpoints").exists():
+    if (folder / "MODEL_CARD.md").is_file():  # which no run has
         from msa_jax.serve.export_scorer import ExportScorer
 
         return ExportScorer(folder)

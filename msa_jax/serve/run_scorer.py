@@ -36,7 +36,7 @@ class RunScorer:
     def _spec(self) -> dict[str, Any]:
         trained = self.trained
         model, stored = trained.config.model, trained.spec.modalities
-        longest = dict(zip(MODALITIES, trained.shapes[-1], strict=True))
+        longest: dict[str, int] = dict(zip(MODALITIES, trained.shapes[-1], strict=True))
         shapes, steps = trained.shapes, dict(longest)
         if trained.config.data.reduce != "none":  # sound and face are reduced before they are padded
             sound, face = stored["audio"].length, stored["vision"].length
@@ -49,9 +49,9 @@ class RunScorer:
             has_vocabulary = (trained.workdir / TOKENIZER).is_dir()
             reads = ["text_bert", "raw_text"] if has_vocabulary else ["text_bert"]
         data = dataclasses.replace(trained.model_spec, modalities=stored)
-        made = described(model.name, model.task, (), data, shapes, steps, reads)
-        made["tasks"] = list(trained.predict(joined([blank(made, shapes[0])])))
-        return made
+        made = described(model.name, model.task, ("M",), data, shapes, steps, reads)
+        predicted = trained.predict(joined([blank(made, shapes[0])]))
+        return described(model.name, model.task, tuple(predicted), data, shapes, steps, reads)
 
     def spec(self) -> dict[str, Any]:
         """The run's model, see :func:`msa_jax.serve.scorer.described`."""
@@ -65,7 +65,7 @@ class RunScorer:
         """
         if self._tuned and split.tokens is None:
             split = self.trained.checked(split)  # where transcripts become tokens
-            found, most = int(split.lengths["text"].max()), self._spec["modalities"]["text"]["steps"]
-            if found > most:
-                raise DataError(f"raw_text has {found} tokens; the model is served for up to {most}.")
+            most = self._spec["modalities"]["text"]["steps"]
+            if int(split.lengths["text"].max()) > most:
+                raise DataError(f"raw_text has more tokens than the {most} that the model is served for.")
         return self.trained.predict(split)

@@ -10,6 +10,9 @@ from msa_jax.data.dataset import Split
 from msa_jax.data.loader import Shape
 from msa_jax.data.spec import MODALITIES, THREE_CLASSES, DatasetSpec, format_columns
 
+#: The clip's own score first, then those of words, sound and face, then whatever else a model predicts.
+_ORDER = "MTAV"
+
 
 class Scorer(Protocol):
     """Scores clips for the server; called by one thread at a time."""
@@ -76,7 +79,7 @@ def described(
         "model": model,
         "data": data.name,
         "task": task,
-        "tasks": list(predicted),
+        "tasks": sorted(predicted, key=lambda task: (_ORDER.find(task) < 0, _ORDER.find(task), task)),
         "label_range": list(data.label_range),
         "classes": list(names),
         "metrics": data.metrics,

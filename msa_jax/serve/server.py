@@ -36,7 +36,8 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
             found.bind(address)
         except OSError as error:
             raise RunError(
-                f"cannot listen on {host}, port {port} ({error.strerror}); give another --port (0: any free one)."
+                f"cannot listen on {host}, port {port} ({error.strerror}); give another --port "
+                "(0: any free one)."
             ) from error
         yield found
 
@@ -53,6 +54,7 @@ def run(scorer: Scorer, listening: socket.socket, limits: Limits) -> None:
 
     batcher.warm_up(scorer)
     made = app.create_app(scorer, limits)
+    listening.listen()  # before it is said: who reads the line may connect at once
     host, port = listening.getsockname()[:2]
     LOGGER.info("serving at http://%s:%d", f"[{host}]" if ":" in host else host, port)
     config = uvicorn.Config(

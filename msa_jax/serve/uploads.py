@@ -31,7 +31,7 @@ async def received(request: Any, folder: pathlib.Path) -> tuple[pathlib.Path, fl
             if name not in FIELDS:
                 advice = nearest(name[:50], FIELDS) or f" The parts are {', '.join(FIELDS)}."
                 shown = name[:50].encode("ascii", "backslashreplace").decode()
-                raise Refused(f"the form has an unknown part {shown!r}.{advice}")
+                raise Refused(f"the form has an unknown part '{shown}'.{advice}")
             if len(form.getlist(name)) > 1:
                 raise Refused(f"the form has {name} more than once.")
         file = form.get("file")

@@ -16,7 +16,7 @@ from msa_jax.training.checkpoint import Checkpoints, Progress
 from msa_jax.training.run_folder import RunFolder
 from msa_jax.training.state import create_state
 
-CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 #: Short clips, so that little has to be computed.
 SHORT = ("data.synthetic.lengths=(9,12,10)", "data.synthetic.counts=(12,5,5)")
 

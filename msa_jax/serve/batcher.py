@@ -22,7 +22,7 @@ from msa_jax.serve.limits import Refused
 from msa_jax.serve.scorer import Scorer
 
 #: Clips of one call of the model, a power of two.
-ROWS = 16
+ROWS = 8
 #: What a clip is answered with.
 Answer = dict[str, Any]
 

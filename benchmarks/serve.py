@@ -3,7 +3,8 @@
     python benchmarks/serve.py --json [--workdir RUN] [--clients 4] [--seconds 10]
 
 Starts ``msa-jax serve`` on a free port of 127.0.0.1. Each client sends the features of one clip at a time
-over one connection, as JSON; clips have random lengths up to what the server takes. Without --workdir the
+over one connection, as JSON. Transcripts are as long as CMU-MOSI's are, up to the server's most steps, sound
+and pictures 40 % of their most steps on average, longer where there are more words. Without --workdir the
 run is UFEN + MTFN with random weights at CMU-MOSI's shapes. The clients' own work is on the same cores.
 """
 
@@ -23,13 +24,22 @@ from typing import Any
 
 import numpy as np
 from data_loading import SHARES
+from scipy import stats
+from zoo import LENGTHS, MOSI_TOKENS, WIDTHS
 
 from msa_jax.errors import run_command
 
-#: Steps and columns of CMU-MOSI's unaligned features.
-SHAPES = {"text": (50, 768), "audio": (375, 5), "vision": (500, 20)}
-BODIES = 32
+#: Clips of the run's data, and of the requests.
+CLIPS, BODIES = 256, 32
 JSON = {"content-type": "application/json"}
+
+
+def draw_lengths(rng: np.random.Generator, most: dict[str, int], count: int) -> dict[str, np.ndarray]:
+    """Steps int [count] of each modality."""
+    rank = rng.uniform(size=count)
+    shares = {m: stats.beta.ppf(rank, 2, 3) for m in most}
+    shares["text"] = np.interp(rank, np.linspace(0, 1, len(MOSI_TOKENS)), MOSI_TOKENS) / MOSI_TOKENS[-1]
+    return {m: np.maximum(1, np.rint(shares[m] * steps)).astype(int) for m, steps in most.items()}
 
 
 def make_run(folder: pathlib.Path) -> pathlib.Path:
@@ -44,13 +54,13 @@ def make_run(folder: pathlib.Path) -> pathlib.Path:
 
     rng, content = np.random.default_rng(0), {}
     for name, share in SHARES.items():
-        count = max(4, round(64 * share))
+        count = round(CLIPS * share)
         part: dict[str, Any] = {"id": [f"{name}{i}" for i in range(count)]}
-        for m, (steps, width) in SHAPES.items():
-            lengths = rng.integers(1, steps + 1, count)
-            real = np.arange(steps) < lengths[:, None]
-            part[m] = rng.standard_normal((count, steps, width), dtype=np.float32) * real[:, :, None]
-            part |= {} if m == "text" else {f"{m}_lengths": lengths.tolist()}
+        lengths = draw_lengths(rng, LENGTHS, count)
+        for m, steps in LENGTHS.items():
+            real = np.arange(steps) < lengths[m][:, None]
+            part[m] = rng.standard_normal((count, steps, WIDTHS[m]), dtype=np.float32) * real[:, :, None]
+            part |= {f"{m}_lengths": lengths[m].tolist()}
             if m == "text":
                 part["text_bert"] = np.stack([real] * 3, axis=1).astype(np.float32)
         part["regression_labels"] = rng.uniform(-3, 3, count).astype(np.float32)
@@ -84,19 +94,18 @@ def server(workdir: pathlib.Path) -> Iterator[tuple[int, float]]:
 
 
 def bodies(port: int) -> list[bytes]:
-    """Requests with clips of random lengths."""
+    """Requests."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/spec")
     modalities = json.loads(connection.getresponse().read())["modalities"]
     connection.close()
-    rng, made = np.random.default_rng(1), []
-    for _ in range(BODIES):
-        clip = {
-            m: rng.normal(size=(rng.integers(1, r["steps"] + 1), r["width"])).round(4).tolist()
-            for m, r in modalities.items()
-        }
-        made.append(json.dumps(clip).encode())
-    return made
+    rng = np.random.default_rng(1)
+    lengths = draw_lengths(rng, {m: record["steps"] for m, record in modalities.items()}, BODIES)
+    clips = [
+        {m: rng.normal(size=(lengths[m][k], r["width"])).round(4).tolist() for m, r in modalities.items()}
+        for k in range(BODIES)
+    ]
+    return [json.dumps(clip).encode() for clip in clips]
 
 
 def client(port: int, requests: list[bytes], until: float, waits: list[float], failures: list[str]) -> None:

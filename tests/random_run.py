@@ -35,7 +35,11 @@ def make(workdir: pathlib.Path, argument: str, *overrides: str, seed: int = 1) -
     config = configuration.load(
         f"{CONFIGS / 'synthetic.py'}:{argument},tiny", [*SHORT, f"train.seed={seed}", *overrides]
     )
-    stored = dataset(config.data.synthetic.seed)
+    return write(workdir, config, dataset(config.data.synthetic.seed), seed)
+
+
+def write(workdir: pathlib.Path, config: Any, stored: Any, seed: int = 1) -> pathlib.Path:
+    """Writes ``workdir`` as if the configuration had been trained on a data set."""
     read = build.prepare(config, stored).spec
     RunFolder(workdir).claim(config, stored.spec, read)
     learner = build.build_learner(config, read, 1, build.build_mesh(1))

@@ -18,7 +18,7 @@ from msa_jax.data.loader import Shape
 from msa_jax.errors import MsaJaxError
 from msa_jax.messages import LOGGER
 from msa_jax.serve.clips import Clip, blank, joined
-from msa_jax.serve.limits import Refused
+from msa_jax.serve.limits import busy
 from msa_jax.serve.scorer import Scorer
 
 #: Clips of one call of the model, a power of two.
@@ -57,7 +57,8 @@ class Batcher:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "model")
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """Clips that wait for the model, without those that nobody waits for any more."""
+        return sum(not job.answer.done() for job in self._waiting)
 
     def close(self) -> None:
         """Ends the thread after the call at work."""
@@ -70,8 +71,8 @@ class Batcher:
           Refused: if too many clips wait already.
           MsaJaxError: what the function says of the first clip that it cannot read.
         """
-        if len(self._waiting) + len(clips) > self.most:
-            raise Refused("too many clips are waiting for the model; try again in a moment.", 503)
+        if len(self) + len(clips) > self.most:
+            raise busy()
         loop = asyncio.get_running_loop()
         jobs = [_Job(clip, self.key(clip), loop.create_future()) for clip in clips]
         self._waiting.extend(jobs)

@@ -54,7 +54,8 @@ class ExportScorer:
         except RunError:  # onnxruntime is not installed
             raise
         except Exception as error:  # whatever a runtime says of a file that it cannot read
-            raise DataError(f"{folder} cannot be served ({error!s:.200}); export the run again.") from error
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(f"{folder} cannot be served ({reason}); export the run again.") from error
         transcripts = self._spec["reads"]["raw_text"]
         self._tokenizer = Tokenizer(folder / TOKENIZER) if transcripts else None
 

@@ -43,6 +43,11 @@ class Limits:
     uploads: int = 4
 
     @property
+    def held_bytes(self) -> int:
+        """Of the bodies of all requests at work."""
+        return 4 * self.body_bytes
+
+    @property
     def waiting(self) -> int:
         """Clips of all requests that may wait for the model."""
         return 4 * self.clips
@@ -71,14 +76,14 @@ class Guard:
 
     def __init__(self, app: Callable[..., Awaitable[None]], limits: Limits):
         self.app, self.limits = app, limits
-        self.at_work = 0
+        self.at_work, self.held = 0, 0
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answers a request, or refuses it."""
         if scope["type"] != "http" or scope["method"] not in ("POST", "PUT", "PATCH"):
             await self.app(scope, receive, send)
             return
-        body, begun = _Body(receive, self.limits.body_bytes), False
+        body, begun = _Body(self, receive), False
 
         async def noticed(message: Any) -> None:
             nonlocal begun
@@ -88,7 +93,7 @@ class Guard:
         self.at_work += 1
         try:
             if self.at_work > self.limits.requests:
-                raise Refused("the server is busy; try again in a moment.", 503)
+                raise busy()
             body.check_length(scope["headers"])
             async with asyncio.timeout(self.limits.seconds):
                 await self.app(scope, body, noticed)
@@ -98,8 +103,13 @@ class Guard:
             if begun:
                 raise
             await refuse(send, self._late(body.complete))
+        except asyncio.CancelledError:  # by the server, which has been asked to end
+            if begun:
+                raise
+            await refuse(send, Refused("the server is stopping.", 503))
         finally:
             self.at_work -= 1
+            self.held -= body.bytes
 
     def _late(self, complete: bool) -> Refused:
         seconds = f"{self.limits.seconds:g} seconds"
@@ -108,11 +118,16 @@ class Guard:
         return Refused(f"the request did not arrive within {seconds}.", 408)
 
 
+def busy() -> Refused:
+    """What is said to a request that comes while too many are at work."""
+    return Refused("the server is busy; try again in a moment.", 503)
+
+
 class _Body:
     """ASGI's ``receive``, which counts the bytes of the body."""
 
-    def __init__(self, receive: Receive, most: int):
-        self.receive, self.most = receive, most
+    def __init__(self, guard: Guard, receive: Receive):
+        self.guard, self.receive, self.most = guard, receive, guard.limits.body_bytes
         self.bytes, self.complete = 0, False
 
     def check_length(self, headers: Any) -> None:
@@ -126,9 +141,12 @@ class _Body:
         if message["type"] == "http.disconnect":
             raise Refused("the client hung up.", 499)
         self.bytes += len(message.get("body", b""))
+        self.guard.held += len(message.get("body", b""))
         self.complete = not message.get("more_body", False)
         if self.bytes > self.most:
             raise self._too_long()
+        if self.guard.held > self.guard.limits.held_bytes:
+            raise busy()
         return message
 
     def _too_long(self) -> Refused:

@@ -11,7 +11,7 @@ from msa_jax.errors import MsaJaxError
 from msa_jax.serve import batcher, uploads
 from msa_jax.serve.answers import answers
 from msa_jax.serve.clips import Clip, Reader, joined
-from msa_jax.serve.limits import Limits, Refused, unless_gone
+from msa_jax.serve.limits import Limits, Refused, busy, unless_gone
 from msa_jax.serve.scorer import Scorer
 
 
@@ -66,7 +66,7 @@ class Service:
         if self.score_media is None:
             raise Refused("this server scores features only; it has no extractors for media files.", 501)
         if self._uploads >= self.limits.uploads:
-            raise Refused("other files are being scored; try again in a moment.", 503)
+            raise busy()
         self._uploads += 1
         try:
             with tempfile.TemporaryDirectory(prefix="msa-jax-", ignore_cleanup_errors=True) as name:

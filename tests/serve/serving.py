@@ -57,11 +57,14 @@ class FakeScorer:
         #: Set while the model may go on.
         self.gate = threading.Event()
         self.gate.set()
+        #: Set once the model was called.
+        self.entered = threading.Event()
 
     def spec(self) -> dict[str, Any]:
         return self._spec
 
     def score(self, split: Split) -> dict[str, np.ndarray]:
+        self.entered.set()
         self.gate.wait(20)
         self.calls.append(len(split))
         first = np.asarray(split.values["text"])[:, 0, 0]
@@ -97,14 +100,21 @@ def lacking() -> None:
 
 
 @contextlib.contextmanager
-def served(app: Any) -> Iterator[int]:
-    """Answers on a free port of 127.0.0.1, by a thread; gives the port."""
+def served(app: Any, grace: int | None = None) -> Iterator[int]:
+    """Answers on a free port of 127.0.0.1, by a thread; gives the port.
+
+    Args:
+      app: ASGI's.
+      grace: seconds that requests at work have at the end.
+    """
     import uvicorn
 
     from msa_jax.serve.server import bound
 
     with bound("127.0.0.1", 0) as listening:
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=grace
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         listening.listen()  # who connects before the thread does waits

@@ -192,7 +192,7 @@ def test_a_broken_form_is_one_sentence(client, kind, body):
 def test_a_server_without_extractors_and_one_with_too_much_to_do(client):
     assert "features only" in refused(client().post("/predict", files={"file": b"x"}), 501)
     busy = client(serving.FakeMedia(), Limits(uploads=0))
-    assert "other files" in refused(busy.post("/predict", files={"file": b"x"}), 503)
+    assert "busy" in refused(busy.post("/predict", files={"file": b"x"}), 503)
 
 
 def begin(port, body, kind, length=None):
@@ -234,10 +234,10 @@ def test_a_client_that_hangs_up_leaves_nothing(folder):
         waiting = [begin(port, json.dumps(clip(value=v)).encode(), JSON["content-type"]) for v in (0.1, 0.2)]
         until(lambda: len(app.state.service.batcher) == 1)
         waiting[1].close()
+        until(lambda: len(app.state.service.batcher) == 0)
         scorer.gate.set()
         assert waiting[0].getresponse().read().startswith(b'{"score": 0.1')
         waiting[0].close()
-        until(lambda: len(app.state.service.batcher) == 0)
     assert scorer.calls == [1]
 
 
@@ -275,6 +275,19 @@ def test_a_request_that_does_not_arrive_is_ended():
             {"error": "the request did not arrive within 0.2 seconds."},
         )
         connection.close()
+
+
+def test_a_request_at_work_is_told_that_the_server_stops():
+    serving.lacking()
+    scorer = serving.FakeScorer()
+    scorer.gate.clear()
+    with serving.served(apps.create_app(scorer), grace=0) as port:
+        connection = begin(port, json.dumps(clip()).encode(), JSON["content-type"])
+        until(scorer.entered.is_set)
+    response = connection.getresponse()
+    assert (response.status, json.loads(response.read())) == (503, {"error": "the server is stopping."})
+    connection.close()
+    scorer.gate.set()
 
 
 def test_a_missing_extra_is_named(monkeypatch):

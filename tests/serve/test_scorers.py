@@ -10,7 +10,7 @@ import pytest
 import random_run
 
 from msa_jax.configuration import load
-from msa_jax.data.batch import example_batch
+from msa_jax.data.opening import load_dataset
 from msa_jax.errors import DataError, MsaJaxError, RunError
 from msa_jax.export import checking, exporting
 from msa_jax.serve.batcher import warm_up
@@ -18,7 +18,7 @@ from msa_jax.serve.clips import Clip, joined
 from msa_jax.serve.export_scorer import ExportScorer
 from msa_jax.serve.opening import open_scorer
 from msa_jax.serve.run_scorer import RunScorer
-from msa_jax.training.adopt import adopt
+from msa_jax.training import pretrained
 
 RNG = np.random.default_rng(0)
 
@@ -85,15 +85,10 @@ def test_transcripts_have_as_many_tokens_as_the_model_is_served_for(tmp_path, un
         part["text_bert"][:, 0] %= encoder_files.SIZES["vocab_size"]
     data = feature_files.write(tmp_path / "data.pkl", content)
     settings = [f"data.path={data}", f"model.encoder.folder={encoder}", "train.devices=1"]
-    config = load(f"{random_run.CONFIGS / 'mosi.py'}:self_mm,tiny", settings)
-
-    def drawn(model, spec):
-        shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), example_batch(spec, 1), train=False))
-        return jax.tree.map(lambda x: RNG.normal(0, 0.4, x.shape).astype(x.dtype), dict(shapes)) | {
-            "batch_stats": {}
-        }
-
-    adopt(config, tmp_path / "run", drawn)
+    config = pretrained.with_sizes(load(f"{random_run.CONFIGS / 'mosi.py'}:self_mm,tiny", settings))
+    random_run.write(tmp_path / "run", config, load_dataset(config.data))
+    (tmp_path / "run" / "tokenizer").mkdir()
+    (tmp_path / "run" / "tokenizer" / "vocab.txt").write_text("\n".join(encoder_files.WORDS))
     exporting.export([tmp_path / "run"], "stablehlo", tmp_path / "export")
     found = []
     for folder in (tmp_path / "run", tmp_path / "export"):

@@ -69,8 +69,9 @@ class Trained:
         self.params, self.batch_stats = placed
         model = pretrained.with_folder(self.config.model, self.workdir / TOKENIZER)
         self.preprocess = build.preprocess_of(self.config, self.spec, model)
+        self._steps_read = models.steps_read(self.config.model)
         self.traces = 0
-        self._predictions = jax.jit(self._predict_batch)
+        self._predictions = _program(self._predict_batch)
 
     def predict(
         self,
@@ -203,7 +204,7 @@ class Trained:
             features = infer(self.learner, params, batch_stats, batch).features
             return {name: x for name, x in features.items() if x.ndim == 2}
 
-        return self._computed(split, jax.jit(vectors))
+        return self._computed(split, _program(vectors))
 
     def _predict_split(self, split: Split) -> dict[str, np.ndarray]:
         return self._computed(split, self._predictions)
@@ -211,7 +212,7 @@ class Trained:
     def _computed(self, split: Split, program: Callable[..., Any]) -> dict[str, np.ndarray]:
         """What a program of parameters, running statistics and a batch gives for every clip, by name."""
         split = self.prepare(split)
-        lengths = clip_lengths(split, models.steps_read(self.config.model))
+        lengths = clip_lengths(split, self._steps_read)
         if self.config.model.compat:  # as in training, every clip is as long as the longest
             shapes: Any = [tuple(split.values[m].shape[1] for m in MODALITIES)]
         else:
@@ -221,7 +222,7 @@ class Trained:
         source = Source(split, self.preprocess, self._mesh, resident=False)
         found: dict[str, np.ndarray] = {}
         for chunk, item in source.items(plan.once()):
-            arrays = program(self.params, self.batch_stats, _batch(item, chunk.shape))
+            arrays = program(self.params, self.batch_stats, item, shape=chunk.shape)
             rows, real = chunk.index[0], chunk.weight[0] > 0
             for name, y in arrays.items():
                 y = np.asarray(y)
@@ -302,10 +303,17 @@ class Trained:
             )
 
 
-def _batch(item: Any, shape: Any) -> Batch:
-    (index, weight), clips = item
-    first = jax.tree.map(lambda x: x[0], ((index, weight), clips))
-    return batch_of(None, first, shape)
+def _program(compute: Callable[[Any, Any, Batch], Any]) -> Callable[..., Any]:
+    """A function of parameters, running statistics and a batch as one of what a source gives, compiled.
+
+    Making the batch is inside: as programs of their own its few operations take as long as a small model.
+    """
+
+    def run(params: Any, batch_stats: Any, item: Any, shape: Shape) -> Any:
+        first = jax.tree.map(lambda x: x[0], item)
+        return compute(params, batch_stats, batch_of(None, first, shape))
+
+    return jax.jit(run, static_argnames="shape")
 
 
 def _as_split(batch: Batch) -> Split:

@@ -55,12 +55,13 @@ MEASURE = """<!DOCTYPE html><body><iframe style="width:360px;height:4000px;borde
 }};</script></body>"""
 
 
-def browse(path, profile):
-    """The page's final DOM and what the browser's console says, without a network."""
+def browse(page, profile):
+    """The final DOM of a page, a file or an address, and what the browser's console says."""
+    address = page if isinstance(page, str) else page.as_uri()
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--enable-logging=stderr", "--v=0", f"--user-data-dir={profile}", "--dump-dom", path.as_uri(),
+        "--enable-logging=stderr", "--v=0", f"--user-data-dir={profile}", "--dump-dom", address,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -38,6 +38,9 @@ ELSEWHERE = {
     "trackio show": "the same; tests/training/test_trackers.py reads what it would show",
     "xprof": "the same; tests/training/test_profiling.py reads a trace",
     "msa-jax study --study=configs/studies": "minutes to compile; tests/studies checks each and runs another",
+    "msa-jax serve": "answers until it is stopped; tests/commands/test_serve.py starts it and asks",
+    "curl": "needs that server; tests/serve sends the same",
+    "docker": "needs Docker; tests/launch/test_serve_container.py reads the files",
     "msa-jax import-mmsa": "needs PyTorch's file; tests/weights/test_mmsa_weights.py makes one",
 }
 #: Commands that need an extra that the tests do without.
@@ -62,7 +65,7 @@ GIVEN = {
 #: The first command of all, and what it makes.
 FIRST, MADE = "python -m msa_jax.main --config=configs/synthetic.py --workdir=runs/first", "runs/first"
 #: Pages that take less than a few seconds.
-FAST = {"CONTRIBUTING.md", "launch/README.md"}
+FAST = {"CONTRIBUTING.md", "launch/README.md", "docs/guides/serve.md"}
 COLUMNS = {"text": 768, "audio": 5, "vision": 20}
 STEPS = {"text": 8, "audio": 12, "vision": 10}
 WORDS = {word: number for number, word in enumerate(encoder_files.WORDS)}

@@ -25,7 +25,7 @@ FLOORS = (
     ("training",),
     ("inference",),
     ("explain", "export", "reports", "summary"),
-    ("studies",),
+    ("studies", "serve"),
     ("tuning",),
     ("commands",),
     ("main", "__main__", "__init__"),

@@ -12,6 +12,7 @@ COMMANDS = {
     "tune": "find a model's settings by the validation split, without a look at the test split",
     "predict": "score clips with a finished run",
     "evaluate": "all metrics of a finished run on another labelled file",
+    "serve": "score clips that clients send over HTTP, with a page for clips",
     "cases": "single test clips of finished runs: where one errs, what another does better",
     "summarize": "parameters, operations and memory of a configuration",
     "report": "write the report page of a finished run again",

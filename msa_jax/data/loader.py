@@ -328,6 +328,9 @@ def _take_prefix(x: jax.Array, index: jax.Array, steps: int) -> jax.Array:
 
 def _prefetch(chunks: list[Chunk], read: Callable[[Chunk], Any], ahead: int = 2) -> Iterator[Any]:
     """Yields ``read(chunk)`` in order, read by a thread that stays ``ahead`` chunks in front."""
+    if len(chunks) == 1:  # nothing is in front, and a thread takes longer to start than a clip to score
+        yield read(chunks[0])
+        return
     ready: queue.Queue[Any] = queue.Queue(maxsize=ahead)
     stop = threading.Event()
 

@@ -93,7 +93,10 @@ def _forget_sizes(path: pathlib.Path) -> None:
 
 def read(folder: pathlib.Path) -> Runner:
     """What :func:`write` wrote, run by onnxruntime on the CPU, as a function of named arrays."""
-    _, onnxruntime = require()
+    try:
+        import onnxruntime  # the converter is not needed
+    except ImportError:
+        raise RunError("an ONNX file needs onnxruntime: pip install 'msa_jax[onnx]'.") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions anyway
     session = onnxruntime.InferenceSession(str(folder / FILE), options, providers=["CPUExecutionProvider"])

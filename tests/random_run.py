@@ -16,7 +16,7 @@ from msa_jax.training.checkpoint import Checkpoints, Progress
 from msa_jax.training.run_folder import RunFolder
 from msa_jax.training.state import create_state
 
-CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 #: Short clips, so that little has to be computed.
 SHORT = ("data.synthetic.lengths=(9,12,10)", "data.synthetic.counts=(12,5,5)")
 
@@ -35,7 +35,11 @@ def make(workdir: pathlib.Path, argument: str, *overrides: str, seed: int = 1) -
     config = configuration.load(
         f"{CONFIGS / 'synthetic.py'}:{argument},tiny", [*SHORT, f"train.seed={seed}", *overrides]
     )
-    stored = dataset(config.data.synthetic.seed)
+    return write(workdir, config, dataset(config.data.synthetic.seed), seed)
+
+
+def write(workdir: pathlib.Path, config: Any, stored: Any, seed: int = 1) -> pathlib.Path:
+    """Writes ``workdir`` as if the configuration had been trained on a data set."""
     read = build.prepare(config, stored).spec
     RunFolder(workdir).claim(config, stored.spec, read)
     learner = build.build_learner(config, read, 1, build.build_mesh(1))

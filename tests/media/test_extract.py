@@ -304,3 +304,28 @@ def test_windows_slide_over_steps_and_words():
     steps = [parts.features[clip.id].values["audio"][:, 0].tolist() for clip in parts.clips]
     assert steps == [[0, 0.5, 1], [1, 1.5, 2], [2, 2.5, 3]]
     assert [parts.features[clip.id].transcript for clip in parts.clips] == ["so", "late", "late"]
+
+
+@pytest.mark.extras
+def test_a_server_scores_a_file_with_reasons_and_over_time(made, tmp_path):
+    from msa_jax.serve.limits import Limits
+    from msa_jax.serve.run_scorer import RunScorer
+
+    path = tmp_path / "clip.wav"
+    path.write_bytes((made / "clip 5.wav").read_bytes())
+    (tmp_path / "clip.txt").write_text("words of clip 5")
+    scorer = RunScorer(made / "run", Limits(media_seconds=2.0))
+    try:
+        answer = scorer.score_media(path, 0.5, 0.25)
+        known = msa_jax.load(made / "run").predict(made / "store")
+        wanted = float(known["M"][known["id"].tolist().index("c5")])
+        assert answer["score"] == pytest.approx(wanted, abs=1e-5)
+        assert answer["transcript"] == "words of clip 5"
+        assert [point["start"] for point in answer["curve"]] == [0, 0.25, 0.5]
+        moved = {(effect["modality"], effect["group"]) for effect in answer["moved_by"]}
+        assert moved == {("text", ""), ("audio", "zcr"), ("audio", "mfcc"), ("audio", "cqt")}
+        write_clip(path, tone(3.0))
+        with pytest.raises(DataError, match="plays 3 seconds, more than 2; cut it"):
+            scorer.score_media(path, 0.5, 0.25)
+    finally:
+        scorer.close()

@@ -93,7 +93,7 @@ def test_it_starts_the_command(monkeypatch):
 
     monkeypatch.setattr(server, "bound", bound)
     monkeypatch.setattr(app, "require", lambda: None)
-    monkeypatch.setattr(opening, "open_scorer", lambda folder, limits: folder)
+    monkeypatch.setattr(opening, "open_scorer", lambda folder, _: folder)
     monkeypatch.setattr(server, "run", lambda *arguments: begun.append(arguments))
     monkeypatch.setattr(build, "use_compile_cache", lambda _: None)
     assert serve.main(words[2:]) == 0

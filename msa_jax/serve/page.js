@@ -16,9 +16,12 @@
   }
 
   const known = (value) => typeof value === "number" && Number.isFinite(value);
-  const signed = (value) => !known(value) ? "–" : (value > 0 ? "+" : "") + value.toFixed(2);
+  const signed = (value) => !known(value) ? "–" : Math.abs(value) < 0.005 ? "0.00" : (value > 0 ? "+" : "") + value.toFixed(2);
   const name = (task) => NAMES[task] || task;
   const clock = (seconds) => Math.floor(seconds / 60) + ":" + String(Math.floor(seconds % 60)).padStart(2, "0");
+
+  /* A moment of the clip: tenths of a second where it is short. */
+  const moment = (seconds) => length() < 60 ? seconds.toFixed(1) + " s" : clock(seconds);
 
   function say(sentence, wrong) {
     at("status").textContent = sentence;
@@ -156,13 +159,14 @@
     const moved = (content.moved_by || []).filter((row) => known(row.effect));
     if (moved.length) {
       const most = Math.max(...moved.map((row) => Math.abs(row.effect)));
-      card("Sub-features that moved it", bars(moved.map((row) => [name(row.modality) + ": " + row.group, row.effect, signed(row.effect)]), -most, most));
+      card("Sub-features that moved it", bars(moved.map((row) => [name(row.modality) + (row.group ? ": " + row.group : ""), row.effect, signed(row.effect)]), -most, most));
     }
     if (content.transcript) card("Transcript", element("p", { id: "transcript" }, content.transcript));
+    if ((content.notes || []).length) card("Notes", element("ul", {}, ...content.notes.map((text) => element("li", {}, text))));
     const points = content.curve || [];
     if (points.length) {
       const heads = ["from", "to", "score", ...tasks().slice(1).map(name), "words"];
-      const rows = points.map((p) => [clock(p.start), clock(p.end), signed(p.score), ...tasks().slice(1).map((t) => signed((p.scores || {})[t])), p.words || ""]);
+      const rows = points.map((p) => [moment(p.start), moment(p.end), signed(p.score), ...tasks().slice(1).map((t) => signed((p.scores || {})[t])), p.words || ""]);
       at("parts").append(element("details", { class: "card" }, element("summary", {}, "Curve as a table"), table(heads, rows)));
     }
     at("result").hidden = false;
@@ -194,7 +198,7 @@
       picture.append(element("text", { x: left - 4, y: y(v) + 4, "text-anchor": "end" }, String(Math.round(v * 100) / 100)));
     }
     for (const [t, anchor] of [[0, "start"], [length() / 2, "middle"], [length(), "end"]]) {
-      picture.append(element("text", { x: x(t), y: tall - 4, "text-anchor": anchor }, clock(t)));
+      picture.append(element("text", { x: x(t), y: tall - 4, "text-anchor": anchor }, moment(t)));
     }
     for (const task of tasks().reverse()) {
       const points = answer.curve.map((p) => [(p.start + p.end) / 2, task === "M" ? p.score : (p.scores || {})[task]]).filter(([, v]) => known(v));
@@ -222,7 +226,7 @@
     line.setAttribute("x2", place);
     const middle = (p) => Math.abs((p.start + p.end) / 2 - now);
     const point = answer.curve.reduce((best, p) => (middle(p) < middle(best) ? p : best));
-    at("words").textContent = clock(point.start) + " to " + clock(point.end) + ": " + signed(point.score) + (point.words ? ", “" + point.words + "”" : "");
+    at("words").textContent = moment(point.start) + " to " + moment(point.end) + ": " + signed(point.score) + (point.words ? ", “" + point.words + "”" : "");
   }
 
   at("file").onchange = (event) => {

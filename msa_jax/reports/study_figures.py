@@ -1,6 +1,7 @@
 """The figures of a study's page, as painters for :func:`msa_jax.reports.figures.draw`."""
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from msa_jax.reports.figures import INK, ONE, TWO
 
-#: Letters of a name that a figure has room for; the tables have all.
-_LETTERS = 26
+#: Letters of a line of a name in a figure, which has two; the tables have all.
+_LETTERS = 22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,11 @@ def height_of(rows: int) -> float:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"
+    """The name in one line, or in two of which the second may be cut."""
+    first, *rest = textwrap.wrap(name, _LETTERS) or [""]
+    second = " ".join(rest)
+    second = second if len(second) <= _LETTERS else second[: _LETTERS - 1] + "…"
+    return f"{first}\n{second}" if second else first
 
 
 def seed_curves(

@@ -144,8 +144,17 @@ def _is_pooled(study: Study, row: tuple[str, ...]) -> bool:
 
 
 def _plain_name(row: tuple[str, ...], table: Table) -> str:
-    """A row's labels without its data set, which is the heading's."""
-    return ", ".join(row[1:] if len(row) > len(table.axes) and row[0] == table.data else row)
+    """What of a row's labels is not the same in all rows; a setting's value goes with the setting's name.
+
+    Without the data set, which is the heading's.
+    """
+    of_data = len(row) > len(table.axes) and row[0] == table.data
+    labels = row[1:] if of_data else row
+    others = [line.row[len(line.row) - len(labels) :] for line in table.lines]
+    kept = [k for k, label in enumerate(labels) if any(other[k] != label for other in others)]
+    pairs_of = zip(table.axes, labels, strict=True)
+    named = [f"{axis.rpartition('.')[2]} {x}" if "." in axis else x for axis, x in pairs_of]
+    return ", ".join(named[k] for k in kept) if kept else ", ".join(named)
 
 
 def _curves(rows: Sequence[RowResults], table: Table, number: int) -> list[Drawing]:

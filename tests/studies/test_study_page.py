@@ -328,3 +328,16 @@ def test_a_phone_scrolls_tables_and_never_the_page(made, tmp_path):
         assert found, dom[:500]
         assert not complaints
         assert (int(found[1]) <= 360) == fits
+
+
+def test_figures_name_what_differs_between_rows():
+    """A label that all rows have says nothing; a setting's bare value does not say of what."""
+    from msa_jax.studies.layout import Line, Table
+    from msa_jax.studies.page import _plain_name
+
+    rows = [("mosi", "ufen_mtfn", "1"), ("mosi", "ufen_mtfn", "2")]
+    lines = tuple(Line(row, row[1:], (), (), 1, None, 0.0) for row in rows)
+    table = Table("mosi", ("model", "model.n_layers"), (), lines)
+    assert [_plain_name(row, table) for row in rows] == ["n_layers 1", "n_layers 2"]
+    alone = Table("mosi", ("model", "model.n_layers"), (), lines[:1])
+    assert _plain_name(rows[0], alone) == "ufen_mtfn, n_layers 1"

@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
     if options.label_range:
         given["label_range"] = tuple(options.label_range)
     found = sources.find(options.clips)
-    folder = Folder(options.out)
+    folder = Folder(options.out, options.clips)
     recipe = plan.recipe()
     folder.check(recipe)
     if plan.encoder is not None:

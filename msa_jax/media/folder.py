@@ -31,14 +31,15 @@ class Folder:
 
     Args:
       path: made where it is not there.
+      source: the folder, manifest or file whose clips it holds.
     """
 
-    def __init__(self, path: pathlib.Path):
-        self.path = path
+    def __init__(self, path: pathlib.Path, source: pathlib.Path):
+        self.path, self.source = path, str(source.resolve())
         self.scratch = path / ".scratch"
 
     def check(self, recipe: Recipe) -> None:
-        """Refuses a folder that holds something else, or features of another recipe.
+        """Refuses a folder that holds something else, other clips, or features of another recipe.
 
         Raises:
           DataError: for such a folder.
@@ -52,6 +53,11 @@ class Folder:
         record = read_json(self.path / RECIPE, "name another --out")
         if record.get("format") != _FORMAT or not isinstance(record.get("recipe"), dict):
             raise DataError(f"{self.path / RECIPE} is of another version; name another --out.")
+        if record.get("source") != self.source:
+            raise DataError(
+                f"{self.path} holds the clips of {record.get('source')!s:.200} and is kept as it is; name "
+                "another --out."
+            )
         before = {m: Part.from_record(part) for m, part in record["recipe"].items()}
         grave, slight = differences(before, recipe)
         if grave or slight:
@@ -75,7 +81,8 @@ class Folder:
         with locked(
             self.path / ".lock", DataError(f"another process extracts into {self.path}; let it end.")
         ):
-            record = {"format": _FORMAT, "recipe": {m: dataclasses.asdict(p) for m, p in recipe.items()}}
+            parts = {m: dataclasses.asdict(p) for m, p in recipe.items()}
+            record = {"format": _FORMAT, "source": self.source, "recipe": parts}
             write_whole(self.path / RECIPE, as_json(record, indent=1).encode(), _ADVICE)
             try:
                 yield

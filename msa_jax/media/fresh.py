@@ -69,6 +69,9 @@ def plan_like(
         )
     compared = {m: part for m, part in trained.items() if tokenizer is None or m != "text"}
     plan = plan_of(trained, places)
+    if plan.asr is not None and not places.get(words.ASR) and not plan.asr.is_dir():
+        LOGGER.info("note: %s is not there any more, so clips need transcripts, or --asr.", plan.asr)
+        plan = dataclasses.replace(plan, asr=None)
     plan = plan if tokenizer is None else dataclasses.replace(plan, encoder=tokenizer)
     without_text = dataclasses.replace(plan, encoder=None, asr=None, align="")
     recipe = plan.recipe() if tokenizer is None else without_text.recipe()
@@ -111,7 +114,7 @@ def extract(source: pathlib.Path, plan: Plan, recipe: Recipe, pool: Pool | None 
             return extract(source, plan, recipe, own)
     failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="msa_jax-") as name:
-        folder = Folder(pathlib.Path(name))
+        folder = Folder(pathlib.Path(name), source)
         with folder.held(recipe):
             jobs = [(clip, folder.target(clip)) for clip in found]
             for clip, reason in pool.all(jobs, plan, recipe, folder.scratch):

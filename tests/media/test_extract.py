@@ -19,11 +19,13 @@ from media_files import pictures, tone, write_clip
 import msa_jax
 from msa_jax.commands import check_data, extract, predict
 from msa_jax.data import mmsa, store
+from msa_jax.data.recipe import Part
 from msa_jax.errors import ConfigError, DataError
 from msa_jax.media import pool
 from msa_jax.media.clips import find
-from msa_jax.media.extraction import Plan
-from msa_jax.media.fresh import windows
+from msa_jax.media.extraction import Plan, encoder_sum
+from msa_jax.media.folder import Folder
+from msa_jax.media.fresh import plan_like, windows
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 
@@ -274,6 +276,33 @@ def test_a_folder_that_holds_something_else_is_kept(tmp_path):
         extract.main([str(tmp_path / "a.wav"), *arguments])
     with pytest.raises(DataError, match="is a file"):
         extract.main([str(tmp_path / "a.wav"), f"--out={tmp_path / 'a.wav'}", *arguments[1:]])
+
+
+def test_a_folder_keeps_the_clips_of_its_source(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.wav").write_bytes(b"x")
+    with Folder(tmp_path / "out", tmp_path / "one").held({}):
+        pass
+    Folder(tmp_path / "out", tmp_path / "one").check({})
+    with pytest.raises(DataError, match=r"holds the clips of .*one and is kept as it is"):
+        Folder(tmp_path / "out", tmp_path / "two").check({})
+
+
+def test_a_speech_model_that_is_gone_is_only_missed(tmp_path, caplog):
+    encoder = encoder_files.folder(tmp_path / "encoder")
+    places = {"encoder": str(encoder), "asr": str(tmp_path / "gone")}
+    text = Part("bert", files={"encoder": encoder_sum(encoder)}, provenance=places)
+    trained = {"text": text, "audio": Part("none"), "vision": Part("none")}
+    with caplog.at_level("INFO", "msa_jax"):
+        plan, _ = plan_like(trained, "run", {})
+    assert plan.asr is None
+    assert "gone is not there any more" in caplog.text
+    other = encoder_files.folder(
+        tmp_path / "other", weights={k: x + 1 for k, x in encoder_files.theirs().items()}
+    )
+    with pytest.raises(DataError, match=r"the model in run was trained with text by bert; .* encoder"):
+        plan_like(trained, "run", {"encoder": other})
 
 
 def test_a_pickle_of_features_is_no_media(tmp_path):

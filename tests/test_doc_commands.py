@@ -116,13 +116,13 @@ def media(folder: pathlib.Path) -> None:
         return
     (folder / "clips").mkdir()
     lines = ["clip,transcript,label,split"]
-    for number in range(9):
+    for number in range(6):
         name = f"clip {number}.mp4"
         sound = media_files.tone(0.6, pitch=150 + 50 * number)
         media_files.write_clip(folder / "clips" / name, sound, media_files.pictures(6))
-        split = "train" if number < 5 else ("valid", "test")[number % 2]
+        split = "train" if number < 3 else ("valid", "test")[number % 2]
         said = f"words of clip {number}" if number else ""
-        lines.append(f"{name},{said},{(number - 4) / 2},{split}")
+        lines.append(f"{name},{said},{(number - 3) / 2},{split}")
     (folder / "clips" / "clips.csv").write_text("\n".join(lines) + "\n")
     shutil.copy(folder / "clips" / name, folder / "clip.mp4")
     (folder / "clip.txt").write_text("words of clip")

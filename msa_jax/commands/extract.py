@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         help="faces: by MediaPipe (default) or your OpenFace files",
     )
     add("--face-model", type=pathlib.Path, metavar="FILE", help="MediaPipe's face_landmarker.task")
-    add("--fps", type=float, default=10.0, metavar="N", help="pictures looked at, a second (default: 10)")
+    add("--fps", type=float, default=10.0, metavar="N", help="frames looked at per second (default: 10)")
     add("--encoder", required=True, metavar="DIR", help="BERT encoder that makes text features, or none")
     add(
         "--asr",

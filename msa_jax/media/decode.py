@@ -1,4 +1,4 @@
-"""Sound and pictures of a media file, read as a stream, by PyAV (FFmpeg inside its wheel).
+"""Sound and frames of a media file, read as a stream, by PyAV (FFmpeg inside its wheel).
 
 A file is hostile input. Only containers that hold their own streams are opened: a playlist or a script of
 FFmpeg's, which could name other files, is not, whatever its name says.
@@ -15,15 +15,15 @@ import numpy as np
 from msa_jax.errors import DataError
 
 _CONTAINERS = "aac,asf,avi,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,wav"
-#: How pictures begin, for a sentence of their own.
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
+#: How image files begin, for a sentence of their own.
+_IMAGES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
 #: Of width and height; an 8K film has 7680.
 _MOST_PIXELS = 8192
 #: A sound whose largest sample is below is silent: one step of 16 bits.
 SILENCE = 2.0**-15
 #: Damaged packets that are left out; a file with more is refused.
 _MOST_DAMAGED = 10
-#: Seconds that a picture is taken to stay when the next one is late; beyond, there is none.
+#: Seconds that a frame is taken to stay when the next one is late; beyond, there is none.
 _LONGEST_STAY = 5.0
 #: Seconds by which times may differ and count as one: they are sums of fractions.
 _NOTHING = 1e-6
@@ -84,7 +84,7 @@ def write_sound(
 def frames(
     path: pathlib.Path, fps: float, note: Callable[[str], None] = lambda _: None
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """The pictures that are shown at 0, 1/fps, 2/fps, ... seconds, upright.
+    """The frames that are shown at 0, 1/fps, 2/fps, ... seconds, upright.
 
     Times are those of the file, so a variable frame rate is right; a phone's rotation is undone.
 
@@ -92,15 +92,15 @@ def frames(
       Seconds, and RGB uint8 [height, width, 3].
 
     Raises:
-      Absent: if the file has no moving pictures.
-      DataError: if it is damaged or its pictures are too large.
+      Absent: if the file has no video.
+      DataError: if it is damaged or its frames are too large.
     """
     with _opened(path) as container:
         stream = _video(container)
         if stream is None:
-            raise Absent(f"{path} has no moving pictures")
+            raise Absent(f"{path} has no video")
         frame_rate = max(1.0, float(stream.average_rate or 25))
-        shown: tuple[float, Any] | None = None  # the picture on the screen, and since when
+        shown: tuple[float, Any] | None = None  # the frame on the screen, and since when
         number = 0  # of the next time that is asked for
         for frame in _decoded(path, container, stream, note):
             _check_size(path, frame)
@@ -122,12 +122,12 @@ def frames(
 def _check_size(path: pathlib.Path, frame: Any) -> None:
     if max(frame.width, frame.height) > _MOST_PIXELS:
         raise DataError(
-            f"{path} has pictures of {frame.width} x {frame.height}, beyond {_MOST_PIXELS}; scale it down."
+            f"{path} has frames of {frame.width} x {frame.height}, beyond {_MOST_PIXELS}; scale it down."
         )
 
 
 def _seconds(frame: Any, before: tuple[float, Any] | None, frame_rate: float) -> float:
-    """When a picture comes; where the file does not say, one frame after the one before."""
+    """When a frame comes; where the file does not say, one frame after the one before."""
     if frame.time is not None and math.isfinite(frame.time):
         return float(frame.time)
     return 0.0 if before is None else before[0] + 1 / frame_rate
@@ -140,7 +140,7 @@ def _upright(frame: Any) -> np.ndarray:
 
 
 def _video(container: Any) -> Any:
-    """The first stream of moving pictures, or None."""
+    """The first stream of video, or None."""
     import av.stream
 
     covers = av.stream.Disposition.attached_pic
@@ -189,8 +189,8 @@ def _opened(path: pathlib.Path) -> Iterator[Any]:
         raise DataError(f"{path} cannot be read ({error.strerror}).") from error
     if not start:
         raise DataError(f"{path} is empty; copy it again.")
-    if start.startswith(_PICTURES) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP"):
-        raise DataError(f"{path} is a single picture, not a clip; give a video or a sound file.")
+    if start.startswith(_IMAGES) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP"):
+        raise DataError(f"{path} is an image, not a clip; give a video or a sound file.")
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
     try:
         container = av.open(str(path.absolute()), options=options, metadata_errors="replace")

@@ -20,7 +20,7 @@ from msa_jax.media.words import Word
 
 AUDIO, VISION = ("librosa33", "egemaps", NONE), ("mediapipe", "openface", NONE)
 ENCODER = "encoder"
-#: Pictures a second that a plan may ask for.
+#: Frames per second that a plan may ask for.
 _FPS = (0.1, 60.0)
 
 
@@ -32,7 +32,7 @@ class Plan:
       audio: one of :data:`AUDIO`.
       vision: one of :data:`VISION`.
       face_model: MediaPipe's bundle, for vision "mediapipe".
-      fps: pictures looked at, a second.
+      fps: frames looked at per second.
       encoder: folder of the BERT encoder that makes text features; None leaves text out.
       asr: folder of a Whisper model for clips without a transcript; None for none.
       longest: seconds that a clip may play; 0: any number.
@@ -58,7 +58,7 @@ class Plan:
             raise ConfigError("nothing is to be extracted; name an --audio, a --vision or an --encoder.")
         if not _FPS[0] <= self.fps <= _FPS[1]:
             raise ConfigError(
-                f"--fps={self.fps:g} is not between {_FPS[0]:g} and {_FPS[1]:g} pictures a second."
+                f"--fps={self.fps:g} is not between {_FPS[0]:g} and {_FPS[1]:g} frames per second."
             )
         if self.asr is not None and self.encoder is None:
             raise ConfigError("--asr makes transcripts, which an --encoder makes features of; name one.")

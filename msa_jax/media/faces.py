@@ -72,7 +72,7 @@ def part(model: pathlib.Path | None, fps: float) -> Part:
 
     Args:
       model: MediaPipe's model bundle for face landmarks.
-      fps: pictures looked at, a second.
+      fps: frames looked at per second.
 
     Raises:
       DataError: if the package or the bundle is missing.
@@ -104,15 +104,15 @@ def part(model: pathlib.Path | None, fps: float) -> Part:
 def extract(
     path: pathlib.Path, model: pathlib.Path, fps: float, note: Callable[[str], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A clip's face, at ``fps`` pictures a second; the first that is found is followed.
+    """A clip's face, at ``fps`` frames per second; the first that is found is followed.
 
-    Pictures without a face have no step.
+    Frames without a face have no step.
 
     Returns:
       float32 [T, 388], and the seconds [T] of the steps.
 
     Raises:
-      Absent: if the clip has no moving pictures, or none with a face.
+      Absent: if the clip has no video, or none with a face.
       DataError: if it is damaged, or the bundle is not MediaPipe's.
     """
     rows, times, looked = [], [], 0
@@ -124,18 +124,18 @@ def extract(
                 rows.append(features(found, picture.shape[1], picture.shape[0]))
                 times.append(time)
     if not rows:
-        raise decode.Absent(f"{path} shows no face in any of {looked} pictures")
+        raise decode.Absent(f"{path} shows no face in any of {looked} frames")
     if len(rows) < looked:
-        note(f"{looked - len(rows)} of {looked} pictures show no face and have no step")
+        note(f"{looked - len(rows)} of {looked} frames show no face and have no step")
     return np.stack(rows).astype(np.float32), np.array(times)
 
 
 def features(found: Any, width: int, height: int) -> np.ndarray:
-    """What MediaPipe found in one picture, as the columns of :data:`COLUMNS`.
+    """What MediaPipe found in one frame, as the columns of :data:`COLUMNS`.
 
     Args:
       found: its result, with landmarks as shares of width and height (depth as a share of the width).
-      width: of the picture, in pixels.
+      width: of the frame, in pixels.
       height: of it.
     """
     from scipy.spatial.transform import Rotation
@@ -143,7 +143,7 @@ def features(found: Any, width: int, height: int) -> np.ndarray:
     scores = {category.category_name: category.score for category in found.face_blendshapes[0]}
     pose = np.asarray(found.facial_transformation_matrixes[0], np.float64)
     turned = Rotation.from_matrix(_orthogonal(pose[:3, :3]))
-    # x to the right, y up, z to the camera, as the pose has them; pictures count down, and depth away.
+    # x to the right, y up, z to the camera, as the pose has them; images count down, and depth away.
     points = np.array([(p.x, p.y, p.z) for p in found.face_landmarks[0]], np.float64)
     points *= (width, -height, -width)
     corners = points[list(_OUTER_CORNERS)]

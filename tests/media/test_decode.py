@@ -1,4 +1,4 @@
-"""Sound and pictures of a media file: times, rotation, what is missing, and what is hostile."""
+"""Sound and frames of a media file: times, rotation, what is missing, and what is hostile."""
 
 import io
 import pathlib
@@ -90,7 +90,7 @@ def test_what_a_clip_lacks_is_absent(tmp_path):
     silent = write_clip(tmp_path / "v.mp4", frames=pictures(3))
     assert decode.duration(sound) == pytest.approx(0.2, abs=0.01)
     assert decode.duration(silent) == pytest.approx(0.3, abs=0.01)
-    with pytest.raises(Absent, match="has no moving pictures"):
+    with pytest.raises(Absent, match="has no video"):
         next(decode.frames(sound, 10))
     with pytest.raises(Absent, match="has no sound track"):
         samples(silent)
@@ -100,7 +100,7 @@ def test_what_is_no_clip_is_refused_in_a_sentence(tmp_path):
     cases = {
         "empty.mp4": (b"", "is empty"),
         "text.mp4": (b"hello " * 100, "is not a video or sound file"),
-        "picture.mp4": (b"\x89PNG\r\n\x1a\n" + bytes(100), "is a single picture, not a clip"),
+        "picture.mp4": (b"\x89PNG\r\n\x1a\n" + bytes(100), "is an image, not a clip"),
     }
     for name, (content, said) in cases.items():
         (tmp_path / name).write_bytes(content)

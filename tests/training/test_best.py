@@ -59,7 +59,7 @@ def test_what_was_written_is_read(tmp_path):
     write_best(tmp_path / "best", TREE, a_record())
     found = read_best(tmp_path / "best")
     assert_same({"params": found.params, "batch_stats": found.batch_stats}, TREE)
-    assert (found.record["epoch"], found.record["score"], found.record["recipe"]) == (3, 0.5, None)
+    assert (found.record["epoch"], found.record["score"], found.record["recipe"]) == (3, 0.5, {})
     assert found.record["versions"].keys() == {"msa_jax", "jax", "flax"}
     assert found.shapes == [(1, 2, 3), (4, 5, 6)]
     assert found.spec == found.model_spec == toy_spec()

@@ -49,3 +49,10 @@ def test_the_toolkit_scrambles_time_unless_asked_not_to():
 def test_a_single_frame_is_repeated(in_order):
     out = align_as_mmsa(np.array([[[2.0]]], np.float32), 4, in_order)
     np.testing.assert_array_equal(out[0, :, 0], [2, 2, 2, 2])
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_infinities_of_both_signs_give_nan_without_a_warning(in_order):
+    values = np.array([np.inf, 1, -np.inf, 2], np.float32).reshape(1, 4, 1)
+    found = align_as_mmsa(values, 2, in_order)[0, :, 0]
+    np.testing.assert_array_equal(found, [np.inf, -np.inf] if in_order else [np.nan, 1.5])

@@ -61,7 +61,5 @@ def align_as_mmsa(values: Any, steps: int, in_order: bool = False) -> Any:
     filler = xp.repeat(values[:, -1:], per_step * steps - frames, axis=1)
     filled = xp.concatenate([values, filler], axis=1)
     shape, axis = ((steps, per_step), 2) if in_order else ((per_step, steps), 1)
-    with np.errstate(
-        invalid="ignore", over="ignore"
-    ):  # infinities of both signs have NaN as mean
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities of both signs have NaN as mean
         return filled.reshape(n, *shape, width).mean(axis=axis, dtype=values.dtype)

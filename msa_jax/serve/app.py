@@ -102,7 +102,7 @@ def _refusals(app: "FastAPI") -> None:
         return refusal(str(error), error.status if isinstance(error, Refused) else 400)
 
     async def unknown(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
+        status = int(getattr(error, "status_code", 500))
         sentences = {
             404: "there is nothing at this address; /docs lists what there is.",
             405: f"this address does not take {request.method}; /docs says what it takes.",

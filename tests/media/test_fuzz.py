@@ -14,7 +14,7 @@ from msa_jax.media import pool
 from msa_jax.media.clips import Clip
 from msa_jax.media.extraction import Plan
 
-COUNT = int(os.environ.get("MSA_JAX_FUZZ", "60"))
+COUNT = int(os.environ.get("MSA_JAX_FUZZ", "24"))
 MODEL = SHARED / "face_landmarker" / "face_landmarker.task"
 
 

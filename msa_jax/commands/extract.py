@@ -177,7 +177,14 @@ def _collect(
     folder.write_table(NOTES, ("clip", "modality", "note"), rows)
     console = Console(quiet=messages.quiet(), highlight=False, markup=False, soft_wrap=True)
     with stages(console) as stage:
-        dataset = collect.write(clips, folder.features, plan, recipe, folder.path, given, stage, as_pickle)
+        try:
+            dataset = collect.write(
+                clips, folder.features, plan, recipe, folder.path, given, stage, as_pickle
+            )
+        except OSError as error:
+            raise DataError(
+                f"{folder.path} cannot be written ({error.strerror or error}); make room and run this again."
+            ) from error
     for m, count in collections.Counter(m for _, m, _ in rows).items():
         LOGGER.info("note: %s: %d remarks on clips, in %s.", m, count, folder.path / NOTES)
     for note in dataset.notes:

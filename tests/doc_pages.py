@@ -14,8 +14,12 @@ PAGES = [
 ]
 _FENCE = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', re.M | re.S)
 #: Says what bash would start instead of starting it: without a PATH, all that is not built in ends here.
+#: A command is written as one line and thereby at once: those in the background write at the same time.
 _RECORD = """
-command_not_found_handle() { printf '%s\\0' "$@" >&9; printf '\\n\\0' >&9; }
+command_not_found_handle() {
+  local words; printf -v words '%s\\x1f' "$@"
+  printf '%s\\n' "${words//$'\\n'/$'\\x1e'}" >&9
+}
 PATH=/nowhere
 set -eu
 """
@@ -69,6 +73,6 @@ def commands(code: str, folder: pathlib.Path) -> list[list[str]]:
             timeout=60,
         )
     assert done.returncode == 0, f"bash does not take this:\n{code}\n{done.stderr}"
-    found = out.read_bytes().decode().split("\n\0")[:-1]
+    lines = out.read_text(encoding="utf-8").split("\n")[:-1]
     out.unlink()
-    return [command.split("\0")[:-1] for command in found]
+    return [line.replace("\x1e", "\n").split("\x1f")[:-1] for line in lines]

@@ -33,6 +33,10 @@ ADDED: dict[str, Any] = {
     "data.fold": 0,
     "train.trackers": "",
     "train.watch_test": False,
+    "model.fg_scale": 1.0,
+    "model.fg_residual": False,
+    "model.fg_norm": False,
+    "train.fg_decay": True,
 }
 
 #: A ConfigDict. Declared Any, because the library's own annotations say that a value may be

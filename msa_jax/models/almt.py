@@ -248,7 +248,7 @@ class Almt(nn.Module):
         for i, m in enumerate(MODALITIES):
             if m in columns:
                 projection = functools.partial(DenseSubnet, s.d_model)
-                front = FineGrained(columns[m], projection, s.qkv, s.attend_over, name=f"{m}_input")
+                front = FineGrained(columns[m], projection, s.join, name=f"{m}_input")
             else:
                 front = DenseSubnet(s.d_model, name=f"{m}_input")
             x, _ = front(values[m], masks[m], train)

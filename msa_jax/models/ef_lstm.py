@@ -82,7 +82,7 @@ class EfLstm(nn.Module):
         values, masks = read_inputs(batch, s.compat)
         for m, columns in self.columns:
             subnet = functools.partial(DenseSubnet, s.hidden)
-            front = FineGrained(columns, subnet, s.qkv, s.attend_over, name=f"fine_grained_{m}")
+            front = FineGrained(columns, subnet, s.join, name=f"fine_grained_{m}")
             values[m], _ = front(values[m], masks[m], train)
         x = jnp.concatenate([values[m] for m in MODALITIES], axis=-1)
         mask = masks["text"]

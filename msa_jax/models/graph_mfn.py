@@ -172,7 +172,7 @@ class GraphMfn(nn.Module):
         s = self.s
         values, mask = read_aligned(batch, s.compat)
         hidden = (("text", s.text_hidden), ("audio", s.audio_hidden), ("vision", s.vision_hidden))
-        states = LSTMSystem(hidden, self.columns, s.qkv, s.attend_over, name="system")(values, mask)
+        states = LSTMSystem(hidden, self.columns, s.join, name="system")(values, mask)
 
         inputs = {}
         for m, width in hidden:

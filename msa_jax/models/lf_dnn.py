@@ -78,7 +78,7 @@ class UnimodalFeatures(nn.Module):
         sizes = {"audio": (s.audio_hidden, s.audio_dropout), "vision": (s.vision_hidden, s.vision_dropout)}
         features = {"text": TextSubnet(s.text_hidden, s.text_out, name="text")(values["text"], masks["text"])}
         for m, (hidden, dropout) in sizes.items():
-            subnet = ClipSubnet(hidden, dropout, columns.get(m, ()), s.qkv, s.attend_over, name=m)
+            subnet = ClipSubnet(hidden, dropout, columns.get(m, ()), s.join, name=m)
             features[m] = subnet(values[m], batch.weight, train)
         return features
 

@@ -130,7 +130,7 @@ class Mfn(nn.Module):
         s = self.s
         values, mask = read_aligned(batch, s.compat)
         hidden = (("text", s.text_hidden), ("audio", s.audio_hidden), ("vision", s.vision_hidden))
-        states = LSTMSystem(hidden, self.columns, s.qkv, s.attend_over, name="system")(values, mask)
+        states = LSTMSystem(hidden, self.columns, s.join, name="system")(values, mask)
 
         cells = jnp.concatenate([states[m][1] for m in MODALITIES], axis=-1)  # [T, B, sum of H]
         window = jnp.concatenate([shifted(cells), cells], axis=-1)

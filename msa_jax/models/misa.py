@@ -35,7 +35,7 @@ from msa_jax.models.settings import n_outputs, read_inputs, require_heads, score
 from msa_jax.models.subspace_losses import difference, moment_discrepancy, squared_distance
 from msa_jax.models.text import CHINESE, TINY_ENCODER, TextSettings, TextSource, TextStates, text_source
 from msa_jax.nn.dropout import Dropout
-from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
+from msa_jax.nn.fine_grained import Columns, FineGrained, Join, split_columns
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.pooling import last_step, masked_mean
 from msa_jax.nn.recurrent import LSTM
@@ -108,13 +108,11 @@ class StackedReader(nn.Module):
 
     Attributes:
       columns: the column groups where the modality is split; empty: whole.
-      qkv: see :class:`~msa_jax.nn.fine_grained.GroupedHeadAttention`.
-      attend_over: see there.
+      join: how the groups become one.
     """
 
     columns: Columns
-    qkv: str
-    attend_over: str
+    join: Join
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
@@ -122,7 +120,7 @@ class StackedReader(nn.Module):
         width = x.shape[-1]
         if self.columns:
             subnet = functools.partial(BothWays, width)
-            front = FineGrained(self.columns, subnet, self.qkv, self.attend_over, name="fine_grained")
+            front = FineGrained(self.columns, subnet, self.join, name="fine_grained")
             outputs, _ = front(x, mask, train)
         else:
             outputs, _ = BothWays(width, name="first")(x, mask, train)
@@ -196,7 +194,7 @@ class Misa(nn.Module):
             if s.compat:
                 x = x[:, : text_mask.shape[1]]
                 mask = jnp.arange(x.shape[1])[None] < jnp.sum(text_mask, axis=1)[:, None]
-            clips[m] = StackedReader(columns.get(m, ()), s.qkv, s.attend_over, name=m)(x, mask, train)
+            clips[m] = StackedReader(columns.get(m, ()), s.join, name=m)(x, mask, train)
         return states, clips
 
 

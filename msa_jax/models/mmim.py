@@ -200,7 +200,7 @@ class Mmim(nn.Module):
         s, columns = self.s, dict(self.columns)
         subnet = functools.partial(FinalStates, getattr(s, f"{m}_hidden"), getattr(s, f"{m}_out"))
         if m in columns:
-            split = FineGrained(columns[m], subnet, s.qkv, s.attend_over, name=m)
+            split = FineGrained(columns[m], subnet, s.join, name=m)
             return split(batch.values[m], batch.mask[m], train)[0][:, 0]
         return subnet(name=m)(batch.values[m], batch.mask[m], train)[0][:, 0]
 

@@ -166,7 +166,7 @@ class Mult(nn.Module):
         s, columns = self.s, dict(self.columns)
         convolution = functools.partial(Convolution, s.d_model, getattr(s, f"{m}_kernel"))
         if m in columns:
-            return FineGrained(columns[m], convolution, s.qkv, s.attend_over, name=m)(x, mask, train)
+            return FineGrained(columns[m], convolution, s.join, name=m)(x, mask, train)
         convolved = convolution(name=m)(x, mask, train)
         return (x, mask) if s.compat and x.shape[-1] == s.d_model else convolved
 

@@ -165,7 +165,7 @@ class SelfMm(nn.Module):
         sizes = {"hidden": getattr(s, f"{m}_hidden"), "features": getattr(s, f"{m}_out")}
         subnet = functools.partial(FinalState, **sizes, dropout=getattr(s, f"{m}_dropout"))
         if m in columns:
-            split = FineGrained(columns[m], subnet, s.qkv, s.attend_over, name=m)
+            split = FineGrained(columns[m], subnet, s.join, name=m)
             return split(batch.values[m], batch.mask[m], train)[0][:, 0]
         return subnet(name=m)(batch.values[m], batch.mask[m], train)[0][:, 0]
 

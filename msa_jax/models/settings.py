@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES
 from msa_jax.errors import ConfigError
-from msa_jax.nn.fine_grained import AttendOver, Fg, Qkv
-from msa_jax.typed_settings import CountOrZero
+from msa_jax.nn.fine_grained import AttendOver, Fg, Join, Qkv
+from msa_jax.typed_settings import CountOrZero, Positive
 
 #: Classes of a data set that names no others: negative, neutral, positive.
 CLASSES = 3
@@ -25,12 +25,21 @@ class BaseSettings:
     fg: Fg = "none"
     qkv: Qkv = "shared"  # shared (parameter counts of Zheng et al.) | per_group (their equations)
     attend_over: AttendOver = "time"  # time (their eq. 7) | groups
+    # What keeps the block's signal from fading; not published, see msa_jax.nn.fine_grained.
+    fg_scale: Positive = 1.0  # times the initial W_V and W_O; 1.73 keeps a signal as large as it came
+    fg_residual: bool = False  # adds the groups' mean to what W_O gives
+    fg_norm: bool = False  # layer norm of the result
     compat: bool = False  # true: the public code's arithmetic, quirks included (see the model's file)
     classes: CountOrZero = 0  # of task=classification; 0: as many as the data has
 
     def __post_init__(self) -> None:
         if self.classes == 1:
             raise ConfigError("model.classes=1 leaves nothing to tell apart; set 2 or more, or 0.")
+
+    @property
+    def join(self) -> Join:
+        """How the column groups of a modality become one."""
+        return Join(self.qkv, self.attend_over, self.fg_scale, self.fg_residual, self.fg_norm)
 
 
 def n_outputs(model: BaseSettings) -> int:

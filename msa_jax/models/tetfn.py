@@ -213,7 +213,7 @@ class Tetfn(nn.Module):
         for m, kernel in kernels.items():
             hidden = getattr(s, f"{m}_hidden")
             subnet = functools.partial(RecurrentConvolution, hidden, s.d_model, kernel)
-            split = functools.partial(FineGrained, columns.get(m, ()), subnet, s.qkv, s.attend_over)
+            split = functools.partial(FineGrained, columns.get(m, ()), subnet, s.join)
             network = (split if m in columns else subnet)(name=m)
             short[m] = network(values[m], masks[m], train)
         return states, short

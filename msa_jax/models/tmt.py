@@ -170,7 +170,7 @@ class Tmt(nn.Module):
             x, masks[m] = Dropout(s.input_dropout)(values[m][:, :frames], train), masks[m][:, :frames]
             if m in columns:
                 projection = functools.partial(DenseSubnet, s.d_model)
-                front = FineGrained(columns[m], projection, s.qkv, s.attend_over, name=m)
+                front = FineGrained(columns[m], projection, s.join, name=m)
             else:
                 front = DenseSubnet(s.d_model, name=m)
             projected[m] = jnp.where(masks[m][..., None], front(x, masks[m], train)[0], 0)

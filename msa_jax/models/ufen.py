@@ -124,7 +124,7 @@ class Ufen(nn.Module):
         drop = Dropout(s.dropout)
         if self.groups:
             subnet = functools.partial(Subnet, s.d_model, s.fg_subnet)
-            front = FineGrained(self.groups, subnet, s.qkv, s.attend_over, name="fine_grained")
+            front = FineGrained(self.groups, subnet, s.join, name="fine_grained")
             x, _ = front(x, mask, train)
         h = self._encode(x, mask)
         if s.ufen_layer_norm:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from msa_jax.nn.dropout import Dropout
-from msa_jax.nn.fine_grained import Columns, GroupedHeadAttention, take_columns
+from msa_jax.nn.fine_grained import Columns, GroupedHeadAttention, Join, take_columns
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.recurrent import LSTMInput, LSTMStep, State, scan_over_time
 
@@ -78,14 +78,12 @@ class LSTMSystem(nn.Module):
     Attributes:
       hidden: per modality, its name and width H.
       columns: per split modality, its name and column groups.
-      qkv: see :class:`~msa_jax.nn.fine_grained.GroupedHeadAttention`.
-      attend_over: see there; with one step, attention over time is linear.
+      join: how the groups become one; with one step, attention over time is linear.
     """
 
     hidden: tuple[tuple[str, int], ...]
     columns: tuple[tuple[str, Columns], ...] = ()
-    qkv: str = "shared"
-    attend_over: str = "time"
+    join: Join = Join()
 
     @nn.compact
     def __call__(self, values: Mapping[str, jax.Array], mask: jax.Array) -> dict[str, State]:
@@ -111,16 +109,16 @@ class LSTMSystem(nn.Module):
         cells = tuple((m, width, len(groups.get(m, ()))) for m, width in self.hidden)
         _, states = scan_over_time(_SystemStep)(cells, name="steps")(zero, (projected, mask[..., None]))
         for m in groups:
-            join = GroupedHeadAttention(self.qkv, self.attend_over, name=f"{m}_attention")
-            states[m] = tuple(_joined(join, x) for x in states[m])
+            attention = GroupedHeadAttention(self.join, name=f"{m}_attention")
+            states[m] = tuple(_joined(attention, x) for x in states[m])
         return states
 
 
-def _joined(join: GroupedHeadAttention, states: jax.Array) -> jax.Array:
+def _joined(attention: GroupedHeadAttention, states: jax.Array) -> jax.Array:
     """The groups' states [T, n, B, H] as one, [T, B, H]: each step is a sequence of one."""
     steps, n, batch, width = states.shape
     rows = states.swapaxes(1, 2).reshape(steps * batch, n, 1, width)
-    return join(rows).reshape(steps, batch, width)
+    return attention(rows).reshape(steps, batch, width)
 
 
 def shifted(x: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from msa_jax.nn.batch_norm import BatchNorm
 from msa_jax.nn.dropout import Dropout
-from msa_jax.nn.fine_grained import Columns, FineGrained
+from msa_jax.nn.fine_grained import Columns, FineGrained, Join
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.recurrent import LSTM
 
@@ -57,15 +57,13 @@ class ClipSubnet(nn.Module):
       hidden: h.
       dropout: rate on the normalised input.
       columns: the column groups where the modality is split; empty: whole.
-      qkv: see :class:`~msa_jax.nn.fine_grained.GroupedHeadAttention`.
-      attend_over: see there.
+      join: how the groups become one.
     """
 
     hidden: int
     dropout: float
     columns: Columns = ()
-    qkv: str = "shared"
-    attend_over: str = "time"
+    join: Join = Join()
 
     @nn.compact
     def __call__(self, x: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
@@ -74,7 +72,7 @@ class ClipSubnet(nn.Module):
         if not self.columns:
             return MlpSubnet(self.hidden, self.dropout, name="mlp")(x, mask, train)[0][:, 0]
         subnet = functools.partial(MlpSubnet, self.hidden, self.dropout)
-        front = FineGrained(self.columns, subnet, self.qkv, self.attend_over, name="fine_grained")
+        front = FineGrained(self.columns, subnet, self.join, name="fine_grained")
         return front(x, mask, train)[0][:, 0]
 
 

@@ -8,11 +8,12 @@ from msa_jax.errors import MsaJaxError, RunError
 from msa_jax.files import as_json
 from msa_jax.serve import batcher, openapi, page
 from msa_jax.serve.limits import HEADERS, Guard, Limits, Refused
+from msa_jax.serve.origin import SameOrigin
 from msa_jax.serve.scorer import Scorer
 from msa_jax.serve.service import Service
 
 if TYPE_CHECKING:  # an extra
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Response
 
 
 def require() -> None:
@@ -22,18 +23,21 @@ def require() -> None:
             raise RunError("msa-jax serve needs the extra: pip install 'msa_jax[serve]'.")
 
 
-def create_app(scorer: Scorer, limits: Limits | None = None, rows: int = batcher.ROWS) -> "FastAPI":
+def create_app(
+    scorer: Scorer, limits: Limits | None = None, rows: int = batcher.ROWS, local: bool = False
+) -> "FastAPI":
     """The application for one model, which should be warm, see :func:`msa_jax.serve.batcher.warm_up`.
 
     Args:
       scorer: the model; with a method ``score_media`` it also takes media files.
       limits: of a request.
       rows: how many clips of a call of the model at most, as in the warm-up.
+      local: whether only this machine reaches the server, see :class:`~msa_jax.serve.origin.SameOrigin`.
 
     Returns:
       An ASGI application. Everything that it refuses has the body ``{"error": SENTENCE}``.
     """
-    from fastapi import FastAPI, Request, Response
+    from fastapi import FastAPI
 
     limits = limits or Limits()
     service = Service(scorer, limits, rows)
@@ -45,38 +49,49 @@ def create_app(scorer: Scorer, limits: Limits | None = None, rows: int = batcher
     )
     app.state.service = service
     app.add_middleware(Guard, limits=limits)
+    app.add_middleware(SameOrigin, local=local)  # added last, it is asked first
     _refusals(app)
+    _predictions(app, service, limits)
+    _pages(app, service)
+    return app
 
-    def answer(content: Any) -> Response:
-        return Response(as_json(content), media_type="application/json", headers=HEADERS)
 
-    def shown(made: page.Page) -> Response:
-        headers = {**HEADERS, "content-security-policy": made.policy, "permissions-policy": page.PERMISSIONS}
-        return Response(made.html, media_type="text/html", headers=headers)
+def _predictions(app: "FastAPI", service: Service, limits: Limits) -> None:
+    """The addresses that take clips."""
+    from fastapi import Request, Response
 
     @app.post("/predict", **openapi.predict(service.model))
     async def predict(request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
-            return answer(await service.upload(request))
+            return _answer(await service.upload(request))
         if kind != "application/json":
             raise Refused("send features as application/json, or a file as multipart/form-data.", 415)
-        return answer(await service.one(request))
+        return _answer(await service.one(request))
 
     @app.post("/predict/batch", **openapi.batch(service.model, limits))
     async def predict_batch(request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise Refused("send features as application/json.", 415)
-        return answer(await service.many(request))
+        return _answer(await service.many(request))
+
+
+def _pages(app: "FastAPI", service: Service) -> None:
+    """The addresses that are read."""
+    from fastapi import Response
+
+    def shown(made: page.Page) -> Response:
+        headers = {**HEADERS, "content-security-policy": made.policy, "permissions-policy": page.PERMISSIONS}
+        return Response(made.html, media_type="text/html", headers=headers)
 
     @app.get("/health", **openapi.HEALTH)
     async def health() -> Response:
-        return answer({"status": "ok", "waiting": len(service.batcher)})
+        return _answer({"status": "ok", "waiting": len(service.batcher)})
 
     @app.get("/spec", **openapi.SPEC)
     async def spec() -> Response:
-        return answer(service.spec())
+        return _answer(service.spec())
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
@@ -86,7 +101,11 @@ def create_app(scorer: Scorer, limits: Limits | None = None, rows: int = batcher
     async def docs() -> Response:
         return shown(page.docs(app.openapi()))
 
-    return app
+
+def _answer(content: Any) -> "Response":
+    from fastapi import Response
+
+    return Response(as_json(content), media_type="application/json", headers=HEADERS)
 
 
 def _refusals(app: "FastAPI") -> None:

@@ -1,6 +1,7 @@
 """The server's process: its socket, its signals, its end."""
 
 import contextlib
+import ipaddress
 import socket
 from collections.abc import Iterator
 
@@ -53,9 +54,9 @@ def run(scorer: Scorer, listening: socket.socket, limits: Limits) -> None:
     import uvicorn
 
     batcher.warm_up(scorer)
-    made = app.create_app(scorer, limits)
-    listening.listen()  # before it is said: who reads the line may connect at once
     host, port = listening.getsockname()[:2]
+    made = app.create_app(scorer, limits, local=ipaddress.ip_address(host).is_loopback)
+    listening.listen()  # before it is said: who reads the line may connect at once
     LOGGER.info("serving at http://%s:%d", f"[{host}]" if ":" in host else host, port)
     config = uvicorn.Config(
         made,

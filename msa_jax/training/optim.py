@@ -13,12 +13,15 @@ import optax
 from msa_jax.configuration import Config, require_choice
 from msa_jax.errors import ConfigError
 from msa_jax.models.objectives import Prelude
+from msa_jax.nn.fine_grained import paths_of_blocks
 from msa_jax.training.accumulate import Optimizer
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "plateau")
 #: Where every model keeps the text encoder that it trains along, if it does.
 ENCODER = "text_encoder/"
+#: Behind the name of a group, for those of its parameters that train.fg_decay=False spares.
+_BLOCK = ", fg block"
 GROUP_KEYS = ("paths", "learning_rate", "weight_decay", "warmup_epochs")
 
 
@@ -83,7 +86,7 @@ def group_names(train: Config, frozen: tuple[str, ...], params: Any) -> Any:
     patterns.sort(key=lambda pair: -len(pair[0]))
 
     def name_of(path: Any, _leaf: Any) -> str:
-        place = jax.tree_util.keystr(path, simple=True, separator="/")
+        place = _place(path)
         if any(fnmatch.fnmatchcase(place, p) for p in frozen):
             return "frozen"
         return next((name for p, name in patterns if fnmatch.fnmatchcase(place, p)), "other")
@@ -123,6 +126,10 @@ def describe_groups(
         for name, group in train.groups.items()
     }
     rates |= {"other": (train.learning_rate, train.weight_decay), "frozen": (0.0, 0.0)}
+    if not train.fg_decay:
+        rates |= {f"{name}{_BLOCK}": (rate, 0.0) for name, (rate, _) in rates.items()}
+        of_block = paths_of_blocks(names)
+        names = {path: f"{name}{_BLOCK}" if path in of_block else name for path, name in names.items()}
     if prelude is not None:
         rates["prelude"] = prelude.learning_rate, prelude.weight_decay
     return {
@@ -144,8 +151,7 @@ def gradient_norm(gradient: Any, frozen: tuple[str, ...]) -> jax.Array:
     """The global norm of the parameters' gradient, those aside that are not trained."""
     if not frozen:
         return optax.tree.norm(gradient)  # the same as clip_by_global_norm's, so that XLA computes it once
-    leaves = jax.tree_util.tree_leaves_with_path(gradient)
-    paths = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    paths = {_place(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(gradient)}
     still = matching(paths, frozen)
     return optax.tree.norm({path: leaf for path, leaf in paths.items() if path not in still})
 
@@ -221,14 +227,27 @@ def _weigh_decay(train: Config, frozen: tuple[str, ...]) -> optax.GradientTransf
     decays = {name: group.get("weight_decay", train.weight_decay) for name, group in train.groups.items()}
     if not train.weight_decay and not any(decays.values()):
         return None
-    if not decays:
+    if not decays and train.fg_decay:
         return optax.add_decayed_weights(train.weight_decay)
 
     def update(updates: Any, params: Any) -> Any:
         names = group_names(train, frozen, params)
-        return jax.tree.map(lambda u, p, n: u + decays.get(n, train.weight_decay) * p, updates, params, names)
+        spared = (
+            set()
+            if train.fg_decay
+            else paths_of_blocks(_place(path) for path, _ in jax.tree_util.tree_leaves_with_path(params))
+        )
+
+        def decayed(path: Any, u: Any, p: Any, name: str) -> Any:
+            return u if _place(path) in spared else u + decays.get(name, train.weight_decay) * p
+
+        return jax.tree_util.tree_map_with_path(decayed, updates, params, names)
 
     return optax.stateless(update)
+
+
+def _place(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _scale_by_group(

@@ -13,7 +13,7 @@ from random_params import random_params
 
 from msa_jax.data.spec import DatasetSpec, ModalitySpec
 from msa_jax.errors import ConfigError
-from msa_jax.nn.fine_grained import FineGrained, GroupedHeadAttention, split_modalities, take_columns
+from msa_jax.nn.fine_grained import FineGrained, GroupedHeadAttention, Join, split_modalities, take_columns
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.recurrent import LSTM, LSTMInput, LSTMStep
 
@@ -32,7 +32,7 @@ def parameters(module, *args) -> int:
 def test_parameter_count_is_the_papers(n, h):
     groups = jax.ShapeDtypeStruct((2, n, 5, h), jnp.float32)
     assert parameters(GroupedHeadAttention(), groups) == 3 * h * h + n * h * h + h
-    per_group = GroupedHeadAttention("per_group")
+    per_group = GroupedHeadAttention(Join("per_group"))
     assert parameters(per_group, groups) == 3 * n * h * h + n * h * h + h
 
 
@@ -43,7 +43,7 @@ def random_groups(n, steps, h=4):
 @pytest.mark.parametrize("over", OVER)
 def test_one_group_of_one_step_is_linear(over):
     groups = random_groups(1, 1)
-    block: Any = GroupedHeadAttention(attend_over=over)
+    block: Any = GroupedHeadAttention(Join(attend_over=over))
     p = random_params(block, groups)
     expected = groups[:, 0] @ p["value"]["kernel"] @ p["output"]["kernel"] + p["output"]["bias"][None, None]
     np.testing.assert_allclose(jax.jit(block.apply)({"params": p}, groups), expected, atol=1e-5)
@@ -52,7 +52,7 @@ def test_one_group_of_one_step_is_linear(over):
 def groups_that_heads_read(over, steps):
     """[head, group], True where changing the group changes what W_O is given by the head."""
     groups = random_groups(3, steps)
-    block = GroupedHeadAttention(attend_over=over)
+    block = GroupedHeadAttention(Join(attend_over=over))
     params = random_params(block, groups)
 
     @jax.jit
@@ -91,6 +91,48 @@ def test_attention_equals_the_printed_formula():
     np.testing.assert_allclose(jax.jit(block.apply)({"params": p}, groups)[0], expected, atol=1e-5)
 
 
+def initial(join: Join, n=1, steps=1, h=256):
+    """The block's initial parameters, and random groups."""
+    groups = np.random.default_rng(5).normal(size=(64, n, steps, h)).astype(np.float32)
+    block = GroupedHeadAttention(join)
+    return block, jax.jit(block.init)(jax.random.key(3), groups)["params"], groups
+
+
+@pytest.mark.parametrize(("scale", "kept"), [(1.0, 1 / 3), (3**0.5, 1.0), (2.0, 4 / 3)])
+def test_scale_says_how_much_of_a_step_is_left(scale, kept):
+    block, params, groups = initial(Join(scale=scale))
+    y = jax.jit(block.apply)({"params": params}, groups)
+    assert np.std(np.asarray(y), axis=0).mean() == pytest.approx(kept * groups.std(), rel=0.05)
+
+
+@pytest.mark.parametrize("qkv", QKV)
+def test_scale_is_of_values_and_output_alone(qkv):
+    _, published, _ = initial(Join(qkv), n=2, h=8)
+    _, larger, _ = initial(Join(qkv, scale=2.0), n=2, h=8)
+    ratio = jax.tree.map(lambda a, b: np.unique(np.round(np.asarray(b / a), 4)).tolist(), published, larger)
+    found = {name: next(iter(of.values())) if isinstance(of, dict) else of for name, of in ratio.items()}
+    scaled = {name for name, of in found.items() if of == [2.0]}
+    assert {name.removesuffix("_kernels") for name in scaled} == {"value"} | ({"output"} & scaled)
+    assert ratio["output"] == {"kernel": [2.0], "bias": [1.0]}
+    assert all(of == [1.0] for name, of in found.items() if name.startswith(("query", "key")))
+
+
+def test_the_residual_is_the_mean_of_the_groups():
+    groups = random_groups(3, 2)
+    block: Any = GroupedHeadAttention(Join(residual=True))
+    params = jax.tree.map(np.zeros_like, random_params(block, groups))
+    y = jax.jit(block.apply)({"params": params}, groups)
+    np.testing.assert_allclose(y, groups.mean(axis=1), atol=1e-6)
+
+
+def test_the_norm_is_of_every_step():
+    groups = random_groups(3, 2)
+    block, params, _ = initial(Join(norm=True), n=3, h=4)
+    y = np.asarray(jax.jit(block.apply)({"params": params}, groups))
+    np.testing.assert_allclose(y.mean(axis=-1), 0, atol=1e-5)
+    np.testing.assert_allclose(y.var(axis=-1), 1, atol=0.05)
+
+
 class Linear(nn.Module):
     """A sub-network as a model would bring it."""
 
@@ -102,10 +144,12 @@ class Linear(nn.Module):
         return Dense(self.width, name="dense")(x), mask
 
 
-@pytest.mark.parametrize("qkv", QKV)
-@pytest.mark.parametrize("over", OVER)
-def test_padding_changes_nothing(qkv, over):
-    module = FineGrained(((0, 1), (4, 2)), functools.partial(Linear, 3), qkv, over)
+MENDED = Join(scale=1.7, residual=True, norm=True)
+
+
+@pytest.mark.parametrize("join", [*(Join(qkv, over) for qkv in QKV for over in OVER), MENDED])
+def test_padding_changes_nothing(join):
+    module = FineGrained(((0, 1), (4, 2)), functools.partial(Linear, 3), join)
     mask = np.array([[True] * 4, [True, False, False, False]])
     x = np.random.default_rng(3).normal(size=(2, 4, 5)).astype(np.float32)
     x[~mask] = np.nan

@@ -29,8 +29,8 @@ def client():
 
     made = []
 
-    def of(scorer=None, limits=None, rows=4):
-        app = apps.create_app(scorer or serving.FakeScorer(), limits, rows)
+    def of(scorer=None, limits=None, rows=4, local=False):
+        app = apps.create_app(scorer or serving.FakeScorer(), limits, rows, local)
         made.append(app)
         return TestClient(app, raise_server_exceptions=False)
 
@@ -55,6 +55,35 @@ def refused(response, status: int) -> str:
     assert "\n" not in sentence
     assert sentence.endswith((".", "?"))
     return sentence
+
+
+@pytest.mark.parametrize(
+    ("headers", "local", "answered"),
+    [
+        ({}, False, True),
+        ({"host": "models.example"}, False, True),
+        ({"host": "127.0.0.1:8000"}, True, True),
+        ({"host": "localhost:8000"}, True, True),
+        ({"host": "[::1]:8000"}, True, True),
+        ({"host": "models.example"}, True, False),  # a name that points at this machine
+        ({"host": "127.0.0.1.example"}, True, False),
+        ({"host": "[::1"}, True, False),
+        ({"host": ""}, True, False),
+        ({"host": "localhost:8000", "origin": "http://localhost:8000"}, True, True),
+        ({"host": "localhost:8000", "origin": "http://localhost:9000"}, True, False),
+        ({"origin": "https://models.example"}, False, False),
+        ({"origin": "null"}, False, False),  # a file, or a frame in a sandbox
+        ({"origin": "https://models.example", "sec-fetch-site": "same-origin"}, False, True),  # by a proxy
+        ({"sec-fetch-site": "cross-site"}, False, False),
+        ({"sec-fetch-site": "none"}, False, True),
+    ],
+)
+def test_pages_of_other_sites_are_refused(client, headers, local, answered):
+    response = client(local=local).post("/predict", json=clip(), headers=headers)
+    if answered:
+        assert response.status_code == 200, response.text
+    else:
+        refused(response, 403)
 
 
 def test_one_clip_and_several(client):

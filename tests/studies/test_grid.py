@@ -133,20 +133,21 @@ def test_a_study_without_text_encoders_knows_no_word_for_them(argument):
 
 
 @pytest.mark.parametrize("path", SHIPPED)
-def test_a_papers_study_is_whole(path):
-    """All cells can be configured, and every printed figure stands beside a row."""
+def test_a_shipped_study_is_whole(path):
+    """All cells can be configured, and every printed figure of a paper's table stands beside a row."""
     study = load_study(path)
     made = checked(study)
     assert len(made) == 5 * len(study.rows())
     assert set(study.targets) <= set(study.rows())
-    assert len(study.targets) >= len(study.rows()) - 2  # Table 10 has no row for what is configured
+    if "_table" in path:
+        assert len(study.targets) >= len(study.rows()) - 2  # Table 10 has no row for what is configured
     small = load_study(f"{path}:synthetic,tiny")
     assert all(config.train.epochs == 2 for _, config in checked(small).values())
     assert len(small.cells) == 2 * len(small.rows())
 
 
 def test_all_tables_are_declared():
-    tables = {pathlib.Path(path).stem for path in SHIPPED}
+    tables = {pathlib.Path(path).stem for path in SHIPPED if "_table" in path}
     assert tables == {"cai_tables3to5", *(f"cai_table{n}" for n in (7, 8, 9, 10))} | {
         f"zheng_table{n}" for n in (4, 5, 6, 7, 8)
     }

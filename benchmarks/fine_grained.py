@@ -27,7 +27,7 @@ import numpy as np
 from msa_jax import configuration, inference, messages
 from msa_jax.data.batch import Batch
 from msa_jax.data.loader import Plan, Source, clip_lengths
-from msa_jax.data.opening import load_dataset, open_split
+from msa_jax.data.opening import load_dataset
 from msa_jax.errors import run_command
 from msa_jax.nn.fine_grained import GroupedHeadAttention
 from msa_jax.training import build
@@ -123,9 +123,10 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder, messages.silenced():
         result = train_and_evaluate(config, pathlib.Path(folder))
         model = inference.Trained(folder)
-        split = open_split(config.data, "valid")
+        dataset = load_dataset(config.data)
+        split = dataset.splits["valid"]
         report = {"best": measure(model, split)}
-        setup = build.build(model.config, build.prepare(config, load_dataset(config.data)))
+        setup = build.build(model.config, build.prepare(config, dataset))
         model.params, model.batch_stats = setup.state.params, setup.state.batch_stats
         report["start"] = measure(model, split)
     report["valid"] = {key: result["valid"][key] for key in ("mae", "corr")}

@@ -28,7 +28,7 @@ SETTINGS = {
 WORDS = {
     "fg=none|audio|vision|both": "fine-grained extraction in front of the model (Zheng et al. 2024)",
     "task=regression|classification": "scores or classes",
-    "preset=mosi|mosei|sims": "hyper-parameters found on that data set",
+    "preset=mosi|mosei|sims": "hyper-parameters found on that data set (ufen_mtfn also has small)",
     "tiny": "small widths and two epochs, for a try",
 }
 WIDTH = 100

@@ -106,10 +106,11 @@ PRESETS = {
         Settings(
             d_model=16,
             n_layers=1,
-            gate="residual",
             dropout=0.3,
             use_bigru=False,
+            use_self_attention=False,
             use_cross_attention=False,
+            pair_pool="max",
             use_encoder_decoder=False,
         ),
         _train(1e-3, 32, 60, patience=12, schedule="cosine"),

@@ -84,6 +84,7 @@ RULES = {
     "train.devices": _whole(0),
     "train.tensorboard": _FLAG,
     "train.watch_test": _FLAG,
+    "train.fg_decay": _FLAG,
     "train.trackers": Rule(
         lambda v: type(v) is str and set(trackers.names(v)) <= set(trackers.KINDS),
         f"names out of {', '.join(trackers.KINDS)}, with commas between, or empty",

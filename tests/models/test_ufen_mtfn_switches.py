@@ -31,11 +31,11 @@ VARIANTS = {
     "whole modalities": "frontend=concat n_layers=1 conv_topology=parallel gate=sigmoid pair_pool=last "
     "use_encoder_decoder=false loss_tasks=AT",
     "audio and vision split": "fg=both fg_subnet=bigru qkv=per_group attend_over=groups conv_stride=1 "
-    "share_self_attention=true multi_task=false unimodal_target=own",
+    "share_self_attention=true multi_task=false unimodal_target=own fg_residual=true",
     "audio split": "fg=audio upsample=dense filters=12 self_heads=3 ufen_layer_norm=true gate=residual "
     "padding=valid head=scaled_tanh decoder_pool=mean",
     "vision split": "fg=vision upsample=nearest n_layers=3 kernel_size=4 pos_enc=sinusoidal "
-    "pair_pool=attention masking=false d_ff=32",
+    "pair_pool=attention masking=false d_ff=32 fg_norm=true",
     "early": "ufen_pool=early use_self_attention=false fusion_tokens=one ed_heads=1 pair_pool=max",
     "little": "use_bigru=false use_conv=false use_cross_attention=false fusion_tokens=one loss_tasks=",
 }

@@ -108,9 +108,7 @@ def train_block() -> Config:
     train.optimizer = "adam"  # adam (weight decay as L2 in the gradient) | adamw (decoupled)
     train.learning_rate = 1e-3
     train.weight_decay = 0.0
-    train.fg_decay = (
-        True  # False: what model.fg brings (sub-networks of the groups, attention) does not decay
-    )
+    train.fg_decay = True  # False: what model.fg brings (the groups' sub-networks, attention) does not decay
     train.clip_norm = 1.0  # global norm; 0: off
     train.clip_value = 0.0  # each element; 0: off
     train.warmup_epochs = 0.0  # linear from 0

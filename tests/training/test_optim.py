@@ -259,3 +259,14 @@ def test_groups_are_described_with_what_they_train_with():
         "other": {"parameters": 6, "learning_rate": 0.1, "weight_decay": 0.0},
         "slow": {"parameters": 6, "learning_rate": 0.02, "weight_decay": 0.0},
     }
+
+
+def test_the_block_is_described_apart_where_it_does_not_decay():
+    names = dict.fromkeys(("audio/group_0/w", "audio/attention/w", "audio/after"), "other")
+    described = describe_groups(
+        train_block(weight_decay=0.5, fg_decay=False), names, dict.fromkeys(names, (2, 3))
+    )
+    assert described == {
+        "other": {"parameters": 6, "learning_rate": 0.1, "weight_decay": 0.5},
+        "other, fg block": {"parameters": 12, "learning_rate": 0.1, "weight_decay": 0.0},
+    }

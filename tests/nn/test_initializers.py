@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from msa_jax.nn.conv import MaskedConv1D
-from msa_jax.nn.fine_grained import GroupedHeadAttention
+from msa_jax.nn.fine_grained import GroupedHeadAttention, Join
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.recurrent import GRU
 
@@ -19,7 +19,7 @@ STEPS = jnp.ones((1, 4), bool)
         (Dense(300), (jnp.zeros((1, 25)),), 1 / 5),
         (MaskedConv1D(200, 4), (jnp.zeros((1, 4, 9)), STEPS), 1 / 6),
         (GRU(100), (jnp.zeros((1, 4, 7)), STEPS), 1 / 10),
-        (GroupedHeadAttention("per_group"), (jnp.zeros((1, 5, 4, 64)),), 1 / 8),
+        (GroupedHeadAttention(Join("per_group")), (jnp.zeros((1, 5, 4, 64)),), 1 / 8),
     ],
 )
 def test_values_fill_the_range_evenly(module, args, bound):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from msa_jax.data.batch import Batch, example_batch
 from msa_jax.data.class_labels import true_labels
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.loader import (
+    Chunk,
     Plan,
     Shape,
     Source,
@@ -174,17 +175,20 @@ class Trained:
         splits, notes = self.read(pathlib.Path(path), split, labelled=True)
         for note in notes:
             LOGGER.info("note: %s", note)
+        return {name: self.scores(clips, self._predict_split(clips)["M"]) for name, clips in splits.items()}
+
+    def scores(self, clips: Split, prediction: np.ndarray) -> dict[str, float]:
+        """The metrics of predictions for N labelled clips, scores [N] or logits [N, C].
+
+        Raises:
+          DataError: if the clips have no labels of the kind that the run predicts.
+        """
         spec, classify = self.model_spec, self.config.model.task == "classification"
-        found = {}
-        for name, clips in splits.items():
-            label = true_labels(clips, spec, classify)
-            prediction = self._predict_split(clips)["M"]
-            if classify:
-                names = spec.class_names or THREE_CLASSES
-                found[name] = metrics.classification_metrics(prediction, label, compat=True, names=names)
-            else:
-                found[name] = metrics.regression_metrics(spec.metrics, prediction, label, spec.label_range)
-        return found
+        label = true_labels(clips, spec, classify)
+        if classify:
+            names = spec.class_names or THREE_CLASSES
+            return metrics.classification_metrics(prediction, label, compat=True, names=names)
+        return metrics.regression_metrics(spec.metrics, prediction, label, spec.label_range)
 
     def features(self, split: Split) -> dict[str, np.ndarray]:
         """What the model makes of clips on the way to its answer.
@@ -212,6 +216,17 @@ class Trained:
     def _computed(self, split: Split, program: Callable[..., Any]) -> dict[str, np.ndarray]:
         """What a program of parameters, running statistics and a batch gives for every clip, by name."""
         split = self.prepare(split)
+        outs = (
+            (chunk, program(self.params, self.batch_stats, item, shape=chunk.shape))
+            for chunk, item in self.items(split)
+        )
+        return in_order(len(split), outs)
+
+    def items(self, split: Split) -> Iterator[tuple[Chunk, Any]]:
+        """Batches of one step of prepared clips (see :meth:`prepare`) for :func:`batch_of`.
+
+        They are padded to the shapes that the run trained with, or longer ones, and filled to powers of two.
+        """
         lengths = clip_lengths(split, self._steps_read)
         if self.config.model.compat:  # as in training, every clip is as long as the longest
             shapes: Any = [tuple(split.values[m].shape[1] for m in MODALITIES)]
@@ -219,16 +234,7 @@ class Trained:
             shapes = self._shapes_for(lengths)
         most = self.config.train.eval_batch_size
         plan = Plan(lengths, shapes, min(most, 1 << (len(split) - 1).bit_length()), 1)
-        source = Source(split, self.preprocess, self._mesh, resident=False)
-        found: dict[str, np.ndarray] = {}
-        for chunk, item in source.items(plan.once()):
-            arrays = program(self.params, self.batch_stats, item, shape=chunk.shape)
-            rows, real = chunk.index[0], chunk.weight[0] > 0
-            for name, y in arrays.items():
-                y = np.asarray(y)
-                array = found.setdefault(name, np.zeros((len(split), *y.shape[1:]), np.float32))
-                array[rows[real]] = y[real]
-        return found
+        return Source(split, self.preprocess, self._mesh, resident=False).items(plan.once())
 
     def _predict_batch(self, params: Any, batch_stats: Any, batch: Batch) -> Any:
         self.traces += 1
@@ -301,6 +307,18 @@ class Trained:
                 f"the model in {self.workdir} encodes text itself and these clips have no token ids "
                 f"(text_bert){transcripts}; add them."
             )
+
+
+def in_order(clips: int, outs: Iterable[tuple[Chunk, Mapping[str, Any]]]) -> dict[str, np.ndarray]:
+    """What was computed for chunks of one batch, by name, float32 in the order of the N clips."""
+    found: dict[str, np.ndarray] = {}
+    for chunk, arrays in outs:
+        rows, real = chunk.index[0], chunk.weight[0] > 0
+        for name, y in arrays.items():
+            y = np.asarray(y)
+            array = found.setdefault(name, np.zeros((clips, *y.shape[1:]), np.float32))
+            array[rows[real]] = y[real]
+    return found
 
 
 def _program(compute: Callable[[Any, Any, Batch], Any]) -> Callable[..., Any]:

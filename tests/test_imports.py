@@ -19,6 +19,7 @@ FLOORS = (
     ("data",),
     ("metrics",),
     ("nn",),
+    ("robust",),
     ("models",),
     ("weights",),
     ("media",),

@@ -95,6 +95,16 @@ class Tokenizer:
         return [list(item.offsets) for item in self._backend.encode_batch([str(text) for text in texts])]
 
 
+def unknown_token(folder: str | pathlib.Path) -> int:
+    """The id of the token that stands for unknown words, by the vocabulary in an encoder's folder.
+
+    Raises:
+      DataError: if the folder has no vocabulary or a broken one.
+    """
+    folder = pathlib.Path(folder)
+    return _vocabulary(folder, _stored(folder))["[UNK]"]
+
+
 def _stored(folder: pathlib.Path) -> dict[str, Any]:
     """The content of tokenizer.json, or {} where there is none."""
     return read_json(folder / TOKENIZER, _ADVICE) if (folder / TOKENIZER).exists() else {}

@@ -24,10 +24,33 @@ def to_latex(study: Study, tables: Sequence[Table], notes: Sequence[str]) -> str
       tables: see :func:`msa_jax.studies.layout.lay_out`.
       notes: footnotes, below the last table.
     """
+    captions = [f"{study.title}: {table.heading}" if table.heading else study.title for table in tables]
+    return _floats(
+        [(caption, _tabular(table)) for caption, table in zip(captions, tables, strict=True)], notes
+    )
+
+
+def plain_tables(
+    tables: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]]]], notes: Sequence[str]
+) -> str:
+    """A ``table*`` for every table of plain texts, of which the first of a row is words.
+
+    Args:
+      tables: caption, header and rows of each.
+      notes: footnotes, below the last table.
+    """
+    parts = []
+    for caption, header, rows in tables:
+        lines = [[escape(text) for text in row] for row in (header, *rows)]
+        parts.append((caption, _set(lines[0], lines[1:], 1)))
+    return _floats(parts, notes)
+
+
+def _floats(tables: Sequence[tuple[str, Sequence[str]]], notes: Sequence[str]) -> str:
+    """Captions with their tabulars, and the footnotes below the last one."""
     parts = [r"% In the preamble: \usepackage{booktabs}"]
-    for number, table in enumerate(tables, start=1):
-        title = f"{study.title}: {table.heading}" if table.heading else study.title
-        parts += [r"\begin{table*}", r"\centering\small", rf"\caption{{{escape(title)}}}", *_tabular(table)]
+    for number, (caption, tabular) in enumerate(tables, start=1):
+        parts += [r"\begin{table*}", r"\centering\small", rf"\caption{{{escape(caption)}}}", *tabular]
         if number == len(tables):
             text = r"\\ ".join(escape(note) for note in notes)
             parts.append(rf"\begin{{minipage}}{{\textwidth}}\footnotesize\smallskip {text}\end{{minipage}}")
@@ -42,7 +65,11 @@ def escape(text: str) -> str:
 
 def _tabular(table: Table) -> list[str]:
     header, rows = as_text(table, escape, _entry)
-    words = len(table.axes)
+    return _set(header, rows, len(table.axes))
+
+
+def _set(header: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> list[str]:
+    """A tabular whose first columns, ``words`` many, hold words and the others figures."""
     return [
         rf"\begin{{tabular}}{{{'l' * words}{'r' * (len(header) - words)}}}",
         r"\toprule",

@@ -32,7 +32,7 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_|\[\]<>~#])", r"\\\1", " ".join(text.split()))
 
 
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
     """A table whose first columns, ``words`` many, hold words and the others figures."""
     rule = ["---"] * words + ["---:"] * (len(header) - words)
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
@@ -40,7 +40,7 @@ def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> s
 
 def _table(table: Table) -> str:
     header, rows = as_text(table, escape, _entry)
-    return _grid(header, rows, len(table.axes))
+    return grid(header, rows, len(table.axes))
 
 
 def _entry(entry: Entry) -> str:
@@ -63,7 +63,7 @@ def _differences(study: Study, tables: Sequence[Table], statistics: Statistics) 
         "Of each row from its base, by the seeds that both have; shares in percentage points. The interval "
         "and the share of resamples in which the row is better come from the bootstrap."
     )
-    return f"{about}\n\n{_grid(header, rows, len(study.axes()) + 1)}"
+    return f"{about}\n\n{grid(header, rows, len(study.axes()) + 1)}"
 
 
 def _figures(one: Comparison) -> list[str]:

@@ -1,0 +1,1 @@
+"""What a model is still worth when clips lack words, frames or modalities, under published protocols."""

@@ -22,6 +22,8 @@ from msa_jax.messages import LOGGER
 if TYPE_CHECKING:
     from msa_jax.studies.robustness import Sheet
 
+#: A run's page, which gets a section.
+_REPORT = "report.html"
 _EXAMPLES = [
     "robustness --workdir=runs/first --protocol=frames --each",
     "robustness --workdir runs/a runs/b runs/c --protocol=subsets",
@@ -34,7 +36,7 @@ def main(argv: list[str]) -> None:
     options = _parser().parse_args(argv)
     messages.set_up(options)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
-    from msa_jax.robust import protocols
+    from msa_jax.robust import protocols, table
     from msa_jax.studies import robustness
     from msa_jax.training import build
 
@@ -58,10 +60,14 @@ def main(argv: list[str]) -> None:
             robustness.measure_row(label, seeds, asked, lambda: bar.advance(task))
             for label, seeds in runs.items()
         ]
-    out = options.out or options.workdir[0] / robustness.FOLDER / options.protocol
+    out = options.out or options.workdir[0] / table.FOLDER / options.protocol
     paths = robustness.write(rows, asked, out)
     _print(robustness.sheets(rows, asked)[0], robustness.notes(rows, asked))
     LOGGER.info("wrote %s", ", ".join(map(str, paths)))
+    if options.out is None and (options.workdir[0] / _REPORT).exists():
+        from msa_jax.reports import page
+
+        LOGGER.info("report: %s", page.write_report(options.workdir[0]))
 
 
 def _parser() -> Parser:

@@ -24,7 +24,7 @@ from msa_jax.data.spec import THREE_CLASSES
 INK, ONE, TWO = "#010203", "#010204", "#010205"
 _PAGE_COLOURS = {INK: "currentColor", ONE: "var(--one)", TWO: "var(--two)"}
 #: For lines beyond two; each stands out (3:1) from white as well as from the dark page.
-_SERIES = ("#3b82c4", "#d9722e", "#2f9e6e", "#a368d8", "#c2528b", "#8a8a2e")
+SERIES = ("#3b82c4", "#d9722e", "#2f9e6e", "#a368d8", "#c2528b", "#8a8a2e")
 #: Negative to positive, readable on both backgrounds and by the colour-blind.
 _SENTIMENT = LinearSegmentedColormap.from_list("sentiment", ["#d1495b", "#8d8d8d", "#2e86c1"])
 
@@ -156,7 +156,7 @@ def curves(
                 label, colour = kind, ONE if kind == "training" else TWO
             else:
                 label = name if kind == "training" or name not in train else "_unlisted"
-                colour = _SERIES[names.index(name) % len(_SERIES)]
+                colour = SERIES[names.index(name) % len(SERIES)]
             marker = "o" if len(epochs) < 4 else None
             axes.plot(epochs, values, label=label, color=colour, ls=dashes, marker=marker)
     axes.axvline(best, color=INK, lw=1.4, ls=":", label=f"best epoch ({best})")

@@ -13,7 +13,7 @@ from msa_jax import metrics
 from msa_jax.data.spec import THREE_CLASSES, DatasetSpec, format_columns
 from msa_jax.files import write_whole
 from msa_jax.metrics import METRIC_NAMES, NUMBERS
-from msa_jax.reports import confusion, figures, targets, templates
+from msa_jax.reports import confusion, figures, robustness, targets, templates
 from msa_jax.reports.run import HEAD_NAMES, Run, ordered, read_run
 from msa_jax.training import watched
 
@@ -53,6 +53,7 @@ def render(run: Run) -> str:
         scatter=None if run.classifies else _scatter(run),
         confusion=_confusion(run),
         heads=_heads(run),
+        robustness=[robustness.section(one, _headline_keys(run), format_value) for one in run.robustness],
         tsne=_tsne(run, mapped) if mapped else None,
         min_points=figures.MIN_POINTS,
         modalities=_modalities(run.spec),

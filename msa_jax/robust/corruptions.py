@@ -149,7 +149,9 @@ def keep_modalities(keys: jax.Array, rate: jax.Array | float, seed: jax.Array | 
     """
     safe = jnp.floor(3 * draws(keys, "safe modality", seed, 1)[:, 0]).astype(jnp.int32)
     chances = draws(keys, "lost modalities", seed, len(MODALITIES))
-    return (chances >= 1.5 * jnp.reshape(rate, (-1, 1))) | (jnp.arange(len(MODALITIES))[None, :] == safe[:, None])
+    return (chances >= 1.5 * jnp.reshape(rate, (-1, 1))) | (
+        jnp.arange(len(MODALITIES))[None, :] == safe[:, None]
+    )
 
 
 def whole(present: jax.Array, lengths: Mapping[str, jax.Array], steps: Mapping[str, int], ends: bool) -> Kept:

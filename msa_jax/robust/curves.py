@@ -93,11 +93,16 @@ def summary(curve: Curve, kind: str, metric: str) -> dict[str, float]:
       curve: with ascending rates.
       kind: "area": the area, as published, and divided by the range of the rates; "area and loss": these,
         and what is lost from the first rate to the area ("effective robustness"), which has a meaning where
-        the rates go from 0 to 1 only; "mean": the plain mean of the points.
+        the rates go from 0 to 1 only; "mean": the plain mean of the points, of a curve without rates of those
+        where something is lost.
       metric: which.
     """
     values = [point.scores.get(metric, math.nan) for point in curve.points]
     rates = [point.rate for point in curve.points if point.rate is not None]
+    if not rates:
+        values = [
+            value for point, value in zip(curve.points, values, strict=True) if any(point.lost.values())
+        ]
     if kind == "mean" or len(rates) < 2:
         return {"mean": float(np.mean(values))}
     whole = area(rates, values)

@@ -20,7 +20,7 @@ from msa_jax.explain.changed import Changed
 from msa_jax.files import read_json, write_whole
 from msa_jax.inference import Trained
 from msa_jax.messages import LOGGER
-from msa_jax.robust import protocols
+from msa_jax.robust import protocols, table
 from msa_jax.robust.curves import Curve, measure, summary
 from msa_jax.robust.protocols import Protocol
 from msa_jax.studies import latex, markdown
@@ -30,8 +30,6 @@ from msa_jax.studies.layout import Entry
 from msa_jax.training import pretrained
 from msa_jax.training.best import load_best
 
-#: The folder of a run or study that the tables are written to, and their name there.
-FOLDER, NAME = "robustness", "robustness"
 ALL = "all"
 _TRAIN = "give folders of finished runs, or of a study"
 
@@ -101,9 +99,7 @@ def find_runs(folders: Sequence[pathlib.Path]) -> dict[str, dict[str, pathlib.Pa
     for label, seed, folder in _labelled(folders):
         seeds = found.setdefault(label, {})
         if seed in seeds:
-            raise RunError(
-                f"{folder} and {seeds[seed]} are the same run, {label} with seed {seed}; name one."
-            )
+            raise RunError(f"{folder} and {seeds[seed]} are both {label} with seed {seed}; name one.")
         seeds[seed] = folder
     if not found:
         raise RunError(f"no cell of {', '.join(map(str, folders))} is finished; run the study first.")
@@ -225,15 +221,11 @@ def write(rows: Sequence[Row], asked: Asked, folder: pathlib.Path) -> list[pathl
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out.") from error
-    contents = {
-        "csv": as_csv(rows),
-        "md": as_markdown(rows, asked),
-        "tex": as_latex(rows, asked),
-    }
-    paths = {suffix: folder / f"{NAME}.{suffix}" for suffix in contents}
-    for suffix, text in contents.items():
-        write_whole(paths[suffix], text.encode(), "make room, or choose another --out")
-    return list(paths.values())
+    contents = {".csv": as_csv(rows), ".md": as_markdown(rows, asked), ".tex": as_latex(rows, asked)}
+    paths = {(folder / table.FILE).with_suffix(suffix): text for suffix, text in contents.items()}
+    for path, text in paths.items():
+        write_whole(path, text.encode(), "make room, or choose another --out")
+    return list(paths)
 
 
 def as_csv(rows: Sequence[Row]) -> str:
@@ -242,7 +234,7 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     keys = rows[0].keys
     lost = [f"lost_{m}" for m in MODALITIES]
-    writer.writerow(["model", "seed", "changed", "condition", "rate", *lost, *keys])
+    writer.writerow([*table.COLUMNS, *lost, *keys])
     for row in rows:
         for seed, curves in zip(row.seeds, row.curves, strict=True):
             for curve in curves:

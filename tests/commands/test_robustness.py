@@ -1,0 +1,87 @@
+"""``msa-jax robustness``: files, several runs as one row, studies, and mistakes."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import random_run
+
+from msa_jax.commands import main
+from msa_jax.errors import ConfigError, MsaJaxError, RunError
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("robust")
+    return [random_run.make(folder / f"run{seed}", "lf_dnn", seed=seed) for seed in (1, 2)]
+
+
+def test_a_run_gets_its_curves(runs, capfd):
+    main(["robustness", f"--workdir={runs[0]}", "--protocol=frames", "--rates=1,0,0.5", "--each"])
+    folder = runs[0] / "robustness" / "frames"
+    rows = list(csv.DictReader((folder / "robustness.csv").read_text().splitlines()))
+    assert [(row["changed"], row["condition"]) for row in rows[:4]] == [
+        ("all", "0"), ("all", "0.5"), ("all", "1"), ("text", "0"),
+    ]  # fmt: skip
+    assert len(rows) == 12
+    assert len({row["mae"] for row in rows if row["rate"] == "0"}) == 1
+    assert rows[2]["lost_audio"] == "1"
+    page = (folder / "robustness.md").read_text()
+    assert "## lf\\_dnn, all modalities" in page
+    assert "| area / range |" in page
+    assert "over the rates 0, 0.5, 1 (AUILC" in page
+    assert r"\begin{table*}" in (folder / "robustness.tex").read_text()
+    assert "lf_dnn, all modalities" in capfd.readouterr().out
+
+
+def test_seeds_are_one_row_with_its_deviation(runs, tmp_path):
+    folders = list(map(str, runs))
+    main(["robustness", "--workdir", *folders, "--protocol=subsets", f"--out={tmp_path / 'out'}"])
+    page = (tmp_path / "out" / "robustness.md").read_text()
+    assert "Mean ± standard deviation over 2 seeds." in page
+    assert "| text+audio |" in page
+    assert "| mean |" in page
+    rows = list(csv.DictReader((tmp_path / "out" / "robustness.csv").read_text().splitlines()))
+    assert {(row["model"], row["seed"]) for row in rows} == {("lf_dnn", "1"), ("lf_dnn", "2")}
+
+
+def test_a_study_has_a_row_per_model(runs, tmp_path):
+    study = tmp_path / "study"
+    cells = {}
+    for number, run in enumerate(runs):
+        shutil.copytree(run, study / "cells" / f"cell{number}")
+        (study / "cells" / f"cell{number}" / "result.json").write_text("{}")
+        config = json.loads((run / "config.json").read_text())
+        cells[f"cell{number}"] = {"labels": {"model": f"model {number}", "seed": "1"}, "config": config}
+    cells["cell9"] = {"labels": {"model": "model 9", "seed": "1"}, "config": config}
+    (study / "study.json").write_text(json.dumps({"study": "x", "cells": cells}))
+    main(["robustness", f"--workdir={study}", "--protocol=gcnet", "--rates=0,0.5"])
+    page = (study / "robustness" / "gcnet" / "robustness.md").read_text()
+    assert "## All modalities: mean" in page
+    assert "| model 1 |" in page
+    assert "model 9" not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--protocol=fram"], "there is no protocol 'fram'"),
+        (["--protocol=frames", "--rates=0,2"], "the rate 2 is not between 0 and 1"),
+        (["--protocol=frames", "--rates=0,x"], "--rates=0,x is not a list of numbers"),
+        (["--protocol=tfrnet"], "tfrnet replaces words by the encoder's unknown token"),
+        (["--protocol=frames", "--input=nothing.pkl"], "nothing.pkl"),
+    ],
+)
+def test_mistakes_are_one_sentence(runs, arguments, sentence):
+    with pytest.raises(MsaJaxError, match=sentence):
+        main(["robustness", f"--workdir={runs[0]}", *arguments])
+
+
+def test_folders_that_do_not_go_together_are_refused(runs, tmp_path):
+    with pytest.raises(ConfigError, match="name one with --out"):
+        main(["robustness", "--workdir", str(runs[0]), str(runs[1]), "--protocol=frames"])
+    with pytest.raises(RunError, match="holds neither a run nor a study"):
+        main(["robustness", f"--workdir={tmp_path}", "--protocol=frames"])
+    with pytest.raises(RunError, match="are both lf_dnn with seed 1; name one"):
+        main(["robustness", "--workdir", str(runs[0]), str(runs[0]), "--protocol=frames"])

@@ -38,6 +38,7 @@ ELSEWHERE = {
     "trackio show": "the same; tests/training/test_trackers.py reads what it would show",
     "xprof": "the same; tests/training/test_profiling.py reads a trace",
     "msa-jax study --study=configs/studies": "minutes to compile; tests/studies checks each and runs another",
+    "msa-jax robustness --workdir=runs/robust": "needs that study; tests/commands/test_robustness.py has one",
     "msa-jax serve": "answers until it is stopped; tests/commands/test_serve.py starts it and asks",
     "curl": "needs that server; tests/serve sends the same",
     "docker": "needs Docker; tests/launch/test_serve_container.py reads the files",
@@ -56,6 +57,10 @@ GIVEN = {
     "docs/guides/compare_models.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
     "docs/guides/text_encoder.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
     "docs/guides/export.md": [
+        f"{RUN} --workdir=runs/mosi",
+        f"{RUN} --config.train.seed=1112 --workdir=runs/mosi-1112",
+    ],
+    "docs/guides/robustness.md": [
         f"{RUN} --workdir=runs/mosi",
         f"{RUN} --config.train.seed=1112 --workdir=runs/mosi-1112",
     ],

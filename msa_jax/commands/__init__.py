@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": "score clips with a finished run",
     "evaluate": "all metrics of a finished run on another labelled file",
     "serve": "score clips that clients send over HTTP, with a page for clips",
+    "explain": "why clips get their scores: parts of modalities, groups, words and time",
     "robustness": "what finished runs are worth when words, frames or modalities are missing",
     "cases": "single test clips of finished runs: where one errs, what another does better",
     "summarize": "parameters, operations and memory of a configuration",

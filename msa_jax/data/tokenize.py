@@ -105,6 +105,16 @@ def unknown_token(folder: str | pathlib.Path) -> int:
     return _vocabulary(folder, _stored(folder))["[UNK]"]
 
 
+def token_names(folder: str | pathlib.Path) -> dict[int, str]:
+    """What each id stands for, by the vocabulary in an encoder's folder; "##" begins what continues a word.
+
+    Raises:
+      DataError: if the folder has no vocabulary or a broken one.
+    """
+    folder = pathlib.Path(folder)
+    return {number: token for token, number in _vocabulary(folder, _stored(folder)).items()}
+
+
 def _stored(folder: pathlib.Path) -> dict[str, Any]:
     """The content of tokenizer.json, or {} where there is none."""
     return read_json(folder / TOKENIZER, _ADVICE) if (folder / TOKENIZER).exists() else {}

@@ -1,8 +1,8 @@
 """What a run predicts for clips to which something has happened."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +10,13 @@ import numpy as np
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.dataset import Split
-from msa_jax.data.loader import Shape, batch_of
+from msa_jax.data.loader import Chunk, Shape, batch_of
 from msa_jax.data.rows import Rows
 from msa_jax.data.spec import MODALITIES
 from msa_jax.data.tokenize import unknown_token
 from msa_jax.inference import Trained, in_order
 from msa_jax.messages import LOGGER
-from msa_jax.robust.corruptions import Change, add_noise, drop
+from msa_jax.robust.corruptions import Change, add_noise, drop, hide_columns
 from msa_jax.robust.protocols import Clips
 from msa_jax.training import pretrained
 from msa_jax.training.run_folder import TOKENIZER
@@ -26,12 +26,29 @@ from msa_jax.training.step import infer
 UNKNOWN = 100
 
 
+class Beside(NamedTuple):
+    """What is changed of a batch of B clips.
+
+    Attributes:
+      kept: per modality the steps that stay, bool [B, T].
+      columns: per modality the columns that stay, bool [D].
+      noise: per modality the power of the signal over that of the noise, in decibels.
+      keys: of the clips, uint32 [B].
+    """
+
+    kept: Mapping[str, np.ndarray]
+    columns: Mapping[str, np.ndarray]
+    noise: Mapping[str, Any]
+    keys: np.ndarray
+
+
 class Changed:
     """A split as a run reads it, prepared once, and what the run predicts for changed copies of it.
 
     Args:
       trained: the run.
       split: N clips as they are stored.
+      mean: what is lost becomes the training split's mean; else it becomes zero as the model reads it.
       seed: of added noise.
 
     Attributes:
@@ -43,46 +60,64 @@ class Changed:
       DataError: if the clips do not have what the model was trained on.
     """
 
-    def __init__(self, trained: Trained, split: Split, seed: int = 1111):
+    def __init__(self, trained: Trained, split: Split, mean: bool = False, seed: int = 1111):
         self._trained, self._seed, self._unknown = trained, seed, _unknown_of(trained)
-        self._split = trained.prepare(split)
-        steps = {m: self._split.values[m].shape[1] for m in MODALITIES}
-        tokens = self._split.tokens is not None
-        self.clips = Clips.of(self._split.ids.tolist(), self._split.lengths, steps, tokens)
+        self.prepared = trained.prepare(split)
+        steps = {m: self.prepared.values[m].shape[1] for m in MODALITIES}
+        tokens = pretrained.is_tuned(trained.config.model)
+        self.clips = Clips.of(self.prepared.ids.tolist(), self.prepared.lengths, steps, tokens)
+        self._widths = {m: self.prepared.values[m].shape[2] for m in MODALITIES}
+        self._filler = {m: self._filling(m, mean) for m in MODALITIES}
         self.traces = 0
         self._program = jax.jit(self._predict, static_argnames="shape")
 
+    def _filling(self, modality: str, mean: bool) -> np.ndarray:
+        """What stands in for a lost step, as the model reads it, [D]."""
+        width = self._widths[modality]
+        if not mean or not width:
+            return np.zeros(width, np.float32)
+        stored = np.asarray(self._trained.spec.modalities[modality].mean, np.float32)
+        return self._trained.preprocess(modality, stored[None, None], np.array([1]))[0, 0]
+
     def predict(self, change: Change) -> dict[str, np.ndarray]:
         """Per task float32 [N], or logits [N, C], of the clips after a change."""
-        split = _taken(self._split, change.rows)
-        trained = self._trained
+        split = _taken(self.prepared, change.rows)
 
         def outs() -> Any:
-            for chunk, item in trained.items(split):
-                rows = chunk.index[0]
-                steps = dict(zip(MODALITIES, chunk.shape, strict=True))
-                kept = {m: self._kept(change, m, rows, steps[m]) for m in MODALITIES}
-                noise = {m: jnp.float32(decibels) for m, decibels in change.noise.items()}
-                beside, weights = (kept, noise, self.clips.keys[rows]), (trained.params, trained.batch_stats)
-                yield chunk, self._program(*weights, item, beside, shape=chunk.shape)
+            for chunk, item in self._trained.items(split):
+                beside = self.beside(chunk)
+                for m, kept in change.kept.items():
+                    found = kept[chunk.index[0], : beside.kept[m].shape[1]]
+                    beside.kept[m][:, : found.shape[1]] = found
+                noise = {m: np.float32(decibels) for m, decibels in change.noise.items()}
+                yield chunk, self.ask(chunk, item, beside._replace(noise=noise))
 
         return in_order(len(split), outs())
 
-    def _kept(self, change: Change, modality: str, rows: np.ndarray, steps: int) -> np.ndarray:
-        """What the rows of a batch keep, bool [B, T]; a modality that loses nothing keeps all."""
-        kept = np.ones((len(rows), steps), bool)
-        if modality in change.kept:
-            found = change.kept[modality][rows, :steps]
-            kept[:, : found.shape[1]] = found
-        return kept
+    def items(self) -> Iterator[tuple[Chunk, Any]]:
+        """The batches of the clips, for :meth:`ask`."""
+        return self._trained.items(self.prepared)
 
-    def _predict(self, params: Any, batch_stats: Any, item: Any, beside: Any, shape: Shape) -> Any:
+    def beside(self, chunk: Chunk) -> Beside:
+        """No change of a chunk's batch: all of it stays."""
+        rows, steps = chunk.index[0], dict(zip(MODALITIES, chunk.shape, strict=True))
+        kept = {m: np.ones((len(rows), steps[m]), bool) for m in MODALITIES}
+        columns = {m: np.ones(self._widths[m], bool) for m in MODALITIES}
+        return Beside(kept, columns, {}, self.clips.keys[rows])
+
+    def ask(self, chunk: Chunk, item: Any, beside: Beside) -> dict[str, jax.Array]:
+        """Per task the predictions for a batch after a change, [B] or [B, C]."""
+        weights = self._trained.params, self._trained.batch_stats
+        return self._program(*weights, item, beside, self._filler, shape=chunk.shape)
+
+    def _predict(
+        self, params: Any, batch_stats: Any, item: Any, beside: Beside, filler: Any, shape: Shape
+    ) -> Any:
         self.traces += 1
-        kept, noise, keys = beside
         batch: Batch = batch_of(None, jax.tree.map(lambda x: x[0], item), shape)
-        if noise:
-            batch = add_noise(batch, keys, noise, self._seed)
-        batch = drop(batch, kept, self._unknown)
+        if beside.noise:
+            batch = add_noise(batch, jnp.asarray(beside.keys), beside.noise, self._seed)
+        batch = drop(hide_columns(batch, beside.columns, filler), beside.kept, self._unknown, filler)
         return infer(self._trained.learner, params, batch_stats, batch).predictions
 
 

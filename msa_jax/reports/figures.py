@@ -26,7 +26,7 @@ _PAGE_COLOURS = {INK: "currentColor", ONE: "var(--one)", TWO: "var(--two)"}
 #: For lines beyond two; each stands out (3:1) from white as well as from the dark page.
 SERIES = ("#3b82c4", "#d9722e", "#2f9e6e", "#a368d8", "#c2528b", "#8a8a2e")
 #: Negative to positive, readable on both backgrounds and by the colour-blind.
-_SENTIMENT = LinearSegmentedColormap.from_list("sentiment", ["#d1495b", "#8d8d8d", "#2e86c1"])
+SENTIMENT = LinearSegmentedColormap.from_list("sentiment", ["#d1495b", "#8d8d8d", "#2e86c1"])
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be read out, searched and copied
@@ -243,7 +243,7 @@ def tsne(
     if classes:
         limits, name = (0.0, len(classes) - 1.0), "true class"
     ordered = set(classes) <= set(THREE_CLASSES)  # or scores
-    colours = _SENTIMENT if ordered else matplotlib.colormaps["turbo"]
+    colours = SENTIMENT if ordered else matplotlib.colormaps["turbo"]
     norm = Normalize(*limits)
     points = axes.scatter(*places.T, c=label, cmap=colours, norm=norm, s=14, alpha=0.85, linewidths=0)
     axes.set(xticks=[], yticks=[])

@@ -190,12 +190,28 @@ def drop(
     values = dict(batch.values)
     for m, keep in kept.items():
         lost = batch.mask[m] & ~keep
-        values[m] = jnp.where(lost[:, :, None], filler.get(m, jnp.float32(0)), batch.values[m])
+        instead = filler[m][None, None, :] if m in filler else jnp.float32(0)
+        values[m] = jnp.where(lost[:, :, None], instead, batch.values[m])
     tokens = batch.tokens
     if tokens is not None and "text" in kept:
         ids = jnp.where(batch.mask["text"] & ~kept["text"], unknown, tokens[:, 0])
         tokens = tokens.at[:, 0].set(ids)
     return batch.replace(values=values, tokens=tokens)
+
+
+def hide_columns(batch: Batch, columns: Mapping[str, jax.Array], filler: Mapping[str, jax.Array]) -> Batch:
+    """The batch without some of its columns.
+
+    Args:
+      batch: as the model reads it.
+      columns: per modality those that stay, bool [D].
+      filler: per modality [D], what the others become.
+    """
+    values = dict(batch.values)
+    for m, stay in columns.items():
+        hidden = batch.mask[m][:, :, None] & ~stay[None, None, :]
+        values[m] = jnp.where(hidden, filler[m][None, None, :], batch.values[m])
+    return batch.replace(values=values)
 
 
 def add_noise(

@@ -1,0 +1,183 @@
+"""Why a finished run gives clips their scores.
+
+    msa-jax explain --workdir=RUN --input=FILE [--split=test] [--clips=ID,ID] [--pictures=DIR]
+
+One JSON object per clip: the score, what it would be if nothing were known of the clip, each modality's
+Shapley value, and the effects of groups of columns, of words and of stretches of time. What stands in for a
+part that is taken away is said with it.
+"""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from msa_jax import messages
+from msa_jax.commands.usage import Parser, add_compile_cache
+from msa_jax.data.rows import Rows
+from msa_jax.data.spec import MODALITIES, SPLITS, THREE_CLASSES
+from msa_jax.errors import DataError
+from msa_jax.files import check_target, write_whole
+from msa_jax.messages import LOGGER
+
+if TYPE_CHECKING:
+    from msa_jax.data.dataset import Split
+    from msa_jax.explain.reasons import Reasons
+    from msa_jax.inference import Trained
+
+_ADVICE = "make room, or name another place"
+
+
+def main(argv: list[str]) -> None:
+    """The command."""
+    options = _parser().parse_args(argv)
+    messages.set_up(options, answers=True)
+    for option in ("out", "pictures"):
+        if (target := getattr(options, option)) is not None:
+            check_target(f"--{option}", target, options.input, options.workdir)
+    # Here, not at the top: --help and mistyped options need not wait for JAX to start.
+    from msa_jax.inference import Trained
+    from msa_jax.training import build
+
+    build.use_compile_cache(options.compile_cache)
+    trained = Trained(options.workdir)
+    lines: list[dict[str, Any]] = []
+    for split in _splits(trained, options.input, options.split, _ids(options.clips)):
+        lines += rows_of(trained, split, options.encoder)
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    if options.out is None:
+        print(text, end="")
+    else:
+        write_whole(options.out, text.encode("utf-8", "backslashreplace"), _ADVICE)
+        LOGGER.info("wrote %s: %d clips", options.out, len(lines))
+    if options.pictures is not None:
+        from msa_jax.reports import reasons
+
+        reasons.draw(lines, options.pictures)
+        LOGGER.info("wrote %d pictures in %s", len(lines), options.pictures)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "explain",
+        "Why a finished run gives clips their scores: the part of each modality, group of columns, word and "
+        "stretch of time, one JSON object per clip.",
+        ["explain --workdir=runs/first --input=clips.pkl --clips=a,b --pictures=why"],
+    )
+    parser.add_argument(
+        "--workdir", required=True, type=pathlib.Path, metavar="RUN", help="folder of the run"
+    )
+    parser.add_argument(
+        "--input",
+        required=True,
+        type=pathlib.Path,
+        metavar="FILE",
+        help="feature pickle or store; or a media file, a folder of such, a manifest",
+    )
+    parser.add_argument(
+        "--split", choices=(*SPLITS, "all"), default="all", help="default: all that are there"
+    )
+    parser.add_argument("--clips", default="", metavar="ID,ID", help="these alone")
+    parser.add_argument(
+        "--encoder",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="whose vocabulary the text was made with, where the run does not know; else words are steps",
+    )
+    parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="default: the standard output")
+    parser.add_argument("--pictures", type=pathlib.Path, metavar="DIR", help="a picture per clip too, as SVG")
+    add_compile_cache(parser)
+    return parser
+
+
+def _ids(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _splits(trained: "Trained", path: pathlib.Path, wanted: str, ids: Sequence[str]) -> "list[Split]":
+    """The clips to explain, without those that were not asked for."""
+    from msa_jax.media import fresh, is_media
+
+    if is_media(path):
+        made = fresh.extract(path, *trained.plan({}))
+        for reason in made.failed.values():
+            LOGGER.warning("%s", reason)
+        splits = [trained.split_of(made)]
+    else:
+        found, notes = trained.read(path, wanted)
+        for note in notes:
+            LOGGER.info("note: %s", note)
+        splits = list(found.values())
+    if not ids:
+        return splits
+    if unknown := set(ids) - {str(name) for split in splits for name in split.ids}:
+        raise DataError(f"{path} has no clip {min(unknown)!r}; name clips by their ids.")
+    chosen = [(split, np.flatnonzero(np.isin(split.ids, list(ids)))) for split in splits]
+    return [_taken(split, rows) for split, rows in chosen if len(rows)]
+
+
+def _taken(split: "Split", rows: np.ndarray) -> "Split":
+    """Some clips of a split."""
+
+    def of(array: Any) -> Any:
+        return None if array is None else np.asarray(array)[rows]
+
+    return type(split)(
+        np.asarray(split.ids)[rows],
+        {m: Rows.of([split.values[m]]).take(rows) for m in MODALITIES},
+        {m: of(split.lengths[m]) for m in MODALITIES},
+        {},
+        tokens=of(split.tokens),
+        raw_text=of(split.raw_text),
+    )
+
+
+def rows_of(trained: "Trained", split: "Split", encoder: pathlib.Path | None) -> list[dict[str, Any]]:
+    """A line per clip.
+
+    Args:
+      trained: the run.
+      split: N clips as they are stored.
+      encoder: whose vocabulary made the text; None for that of the run, if it has one.
+    """
+    from msa_jax.explain.reasons import explain
+    from msa_jax.explain.words import words_of
+    from msa_jax.training.run_folder import TOKENIZER
+
+    own = trained.workdir / TOKENIZER
+    folder = encoder or (own if own.is_dir() else None)
+    words = None if folder is None else words_of(trained.checked(split), folder)
+    found = explain(trained, split, words)
+    if not any(reasons.stretches[m] for reasons in found for m in ("audio", "vision")):
+        LOGGER.info(
+            "note: this run reads the mean of sound and picture over time, so no stretch of them has a part."
+        )
+    return [_row(trained, str(name), reasons) for name, reasons in zip(split.ids, found, strict=True)]
+
+
+def _row(trained: "Trained", name: str, reasons: "Reasons") -> dict[str, Any]:
+    """A clip's line; numbers with six digits."""
+    row: dict[str, Any] = {"id": name, "score": _short(reasons.score)}
+    if reasons.predicted is not None:
+        names = trained.model_spec.class_names or THREE_CLASSES
+        row = {"id": name, "class": names[reasons.predicted], "probability": _short(reasons.score)}
+    row["nothing_known"] = _short(reasons.nothing)
+    row["modalities"] = {m: _short(part) for m, part in reasons.modalities.items()}
+    row["groups"] = {m: {g: _short(e) for g, e in own.items()} for m, own in reasons.groups.items()}
+    for m, title in (("text", "words"), ("audio", "audio"), ("vision", "vision")):
+        row[title] = [
+            {
+                **({"word": stretch.label} if stretch.label else {}),
+                "steps": [stretch.start, stretch.end],
+                "effect": _short(effect),
+            }
+            for stretch, effect in reasons.stretches[m]
+        ]
+    row["stands_in"] = "training mean"
+    return row
+
+
+def _short(number: float) -> float:
+    return float(f"{number:.6g}")

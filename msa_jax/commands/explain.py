@@ -8,6 +8,7 @@ part that is taken away is said with it.
 """
 
 import json
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -158,7 +159,7 @@ def rows_of(trained: "Trained", split: "Split", encoder: pathlib.Path | None) ->
 
 
 def _row(trained: "Trained", name: str, reasons: "Reasons") -> dict[str, Any]:
-    """A clip's line; numbers with six digits."""
+    """A clip's line; numbers with six digits, null where one is not finite."""
     row: dict[str, Any] = {"id": name, "score": _short(reasons.score)}
     if reasons.predicted is not None:
         names = trained.model_spec.class_names or THREE_CLASSES
@@ -179,5 +180,5 @@ def _row(trained: "Trained", name: str, reasons: "Reasons") -> dict[str, Any]:
     return row
 
 
-def _short(number: float) -> float:
-    return float(f"{number:.6g}")
+def _short(number: float) -> float | None:
+    return float(f"{number:.6g}") if math.isfinite(number) else None

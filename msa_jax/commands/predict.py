@@ -71,6 +71,9 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="default: the standard output")
+    parser.add_argument(
+        "--explain", action="store_true", help="say why too, as msa-jax explain does; with --format=jsonl"
+    )
     media = parser.add_argument_group("for media")
     for role, what in ROLES.items():
         media.add_argument(f"--{role}", type=pathlib.Path, metavar="PATH", help=what)
@@ -82,6 +85,8 @@ def main(argv: list[str]) -> int:
     for option in ("out", "plot"):
         if (target := getattr(options, option)) is not None:
             check_target(f"--{option}", target, options.input, options.workdir)
+    if options.explain and (options.format != "jsonl" or options.window is not None):
+        raise ConfigError("--explain needs --format=jsonl and goes with no --window; correct one of them.")
     from_media = is_media(options.input)
     _check_media_options(options, from_media)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
@@ -103,7 +108,8 @@ def main(argv: list[str]) -> int:
     rows: list[Row] = []
     for name, split in splits.items():
         start = {"split": name} if len(splits) > 1 else {}
-        rows += [start | row for row in answers(split, trained.predict(split), trained.model_spec)]
+        found = answers(split, trained.predict(split), trained.model_spec)
+        rows += [start | row for row in _with_reasons(found, trained, split, options)]
     _write(rows, options)
     return 0
 
@@ -115,6 +121,8 @@ def _check_media_options(options: argparse.Namespace, from_media: bool) -> None:
       ConfigError: for such options.
     """
     given = [name for name in (*ROLES, "window", "stride", "plot") if _value(options, name) is not None]
+    if options.explain and "encoder" in given:  # whose vocabulary has the words of the features
+        given.remove("encoder")
     if given and not from_media:
         raise ConfigError(f"--{given[0]} is for media, and {options.input} holds features; leave it out.")
     if from_media and options.split != "all":
@@ -149,7 +157,7 @@ def _from_media(trained: "Trained", options: argparse.Namespace) -> int:
     spec = trained.model_spec
     if options.window is None:
         split = trained.split_of(made)
-        rows = answers(split, trained.predict(split), spec)
+        rows = _with_reasons(answers(split, trained.predict(split), spec), trained, split, options)
     else:
         sliding, places_of = fresh.windows(made, options.window, options.stride or 1.0)
         split = trained.split_of(sliding)
@@ -164,6 +172,20 @@ def _from_media(trained: "Trained", options: argparse.Namespace) -> int:
         curves.draw(rows, options.plot, spec)
         LOGGER.info("wrote %s", options.plot)
     return 1 if made.failed else 0
+
+
+def _with_reasons(
+    rows: list[Row], trained: "Trained", split: Split, options: argparse.Namespace
+) -> list[Row]:
+    """The rows with why, where that is asked for."""
+    if not options.explain:
+        return rows
+    from msa_jax.commands import explain
+
+    found = explain.rows_of(trained, split, options.encoder)
+    known = ("id", "score", "class", "probability")
+    reasons = [{key: value for key, value in one.items() if key not in known} for one in found]
+    return [row | {"reasons": why} for row, why in zip(rows, reasons, strict=True)]
 
 
 def _write(rows: list[Row], options: argparse.Namespace) -> None:

@@ -59,7 +59,7 @@ def picture(line: Mapping[str, Any]) -> bytes:
         norm = Normalize(-bound, bound)
         _bars(axes.pop(0), bars, norm)
         if words:
-            _words(axes.pop(0), words, norm)
+            _words(axes.pop(0), words, bound)
         for (modality, own), place in zip(strips, axes, strict=True):
             _strip(place, modality, own, norm)
         buffer = io.StringIO()
@@ -99,14 +99,15 @@ def _wrapped(words: list[Mapping[str, Any]]) -> list[list[tuple[str, float]]]:
     return lines
 
 
-def _words(axes: Axes, lines: list[list[tuple[str, float]]], norm: Normalize) -> None:
+def _words(axes: Axes, lines: list[list[tuple[str, float]]], bound: float) -> None:
+    norm = Normalize(-bound, bound)
     axes.set(xlim=(0, _LETTERS), ylim=(len(lines), 0))
     axes.axis("off")
     for row, line in enumerate(lines):
         place = 0
         for text, effect in line:
             width = len(text) + 0.6
-            colour = (*SENTIMENT(norm(effect))[:3], min(1.0, abs(effect) / norm.vmax))
+            colour = (*SENTIMENT(norm(effect))[:3], min(1.0, abs(effect) / bound))
             axes.barh(row + 0.5, width, left=place, height=0.8, color=[colour])
             axes.text(place + width / 2, row + 0.5, text, ha="center", va="center", fontsize=8)
             place += len(text) + 1

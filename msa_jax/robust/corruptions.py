@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,10 +42,11 @@ class Change:
 
     def only(self, modalities: Sequence[str]) -> "Change":
         """The same for some modalities; the others stay whole."""
-        parts = (
-            {m: x for m, x in part.items() if m in modalities} for part in (self.kept, self.noise, self.rows)
+        return Change(
+            {m: x for m, x in self.kept.items() if m in modalities},
+            {m: x for m, x in self.noise.items() if m in modalities},
+            {m: x for m, x in self.rows.items() if m in modalities},
         )
-        return Change(*parts)
 
 
 def clip_keys(ids: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -176,7 +178,7 @@ def whole(present: jax.Array, lengths: Mapping[str, jax.Array], steps: Mapping[s
 
 
 def drop(
-    batch: Batch, kept: Mapping[str, jax.Array], unknown: int, filler: Mapping[str, jax.Array] | None = None
+    batch: Batch, kept: Mapping[str, Any], unknown: int, filler: Mapping[str, Any] | None = None
 ) -> Batch:
     """The batch without the steps that are not kept.
 
@@ -199,7 +201,7 @@ def drop(
     return batch.replace(values=values, tokens=tokens)
 
 
-def hide_columns(batch: Batch, columns: Mapping[str, jax.Array], filler: Mapping[str, jax.Array]) -> Batch:
+def hide_columns(batch: Batch, columns: Mapping[str, Any], filler: Mapping[str, Any]) -> Batch:
     """The batch without some of its columns.
 
     Args:

@@ -123,6 +123,11 @@ def train_block() -> Config:
     # Steps per program on the device. 0: 8, but 1 on a CPU, where XLA runs what is inside a loop on
     # a single core and a call costs little.
     train.chunk_steps = 0
+    # What training clips lose, anew in every step: none | frames (and words, one by one) | blocks (one of
+    # words, one of frames) | modalities (as a whole; one stays). Validation clips stay whole.
+    train.corrupt = "none"
+    train.corrupt_rates = (0.0, 0.5)  # every clip and modality draws its rate between them
+    train.corrupt_modalities = ("text", "audio", "vision")
     train.checkpoint_steps = 0  # extra checkpoints inside an epoch; 0: only at its end
     train.devices = 0  # 0: all
     # Parameters with settings of their own, by path: {name: {"paths": "unimodal/text/*",

@@ -37,6 +37,9 @@ ADDED: dict[str, Any] = {
     "model.fg_residual": False,
     "model.fg_norm": False,
     "train.fg_decay": True,
+    "train.corrupt": "none",
+    "train.corrupt_rates": (0.0, 0.5),
+    "train.corrupt_modalities": ("text", "audio", "vision"),
 }
 
 #: A ConfigDict. Declared Any, because the library's own annotations say that a value may be

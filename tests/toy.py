@@ -104,12 +104,15 @@ def toy_training(
     dtype=jnp.float32,
     model=None,
     objective=squared_error,
+    corrupt=None,
 ):
     """Returns (programs, state, source, plan) of a training on toy clips."""
     split = toy_split(clips)
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
     model = model or Toy(dropout)
-    learner = Learner(model, Objective(objective), Optimizer(optimizer), dtype=dtype, mesh=mesh)
+    learner = Learner(
+        model, Objective(objective), Optimizer(optimizer), dtype=dtype, mesh=mesh, corrupt=corrupt
+    )
     lengths = clip_lengths(split)
     plan = Plan(lengths, bucket_shapes(lengths, buckets, batch_size), batch_size, chunk_steps, devices)
     source = Source(split, Preprocess(toy_spec(), "none"), mesh, resident)

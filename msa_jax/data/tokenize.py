@@ -16,11 +16,14 @@ import numpy as np
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import DataError
 from msa_jax.files import read_json
+from msa_jax.messages import LOGGER
 
 VOCABULARY = "vocab.txt"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER_FILES = (VOCABULARY, TOKENIZER, TOKENIZER_CONFIG)
+#: [UNK] in the vocabularies of BERT that are used most.
+_UNKNOWN = 100
 _ADVICE = "copy the encoder again"
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 #: Our names of the rules -> keys of tokenizer_config.json, keys of tokenizer.json's normalizer, defaults.
@@ -98,10 +101,15 @@ class Tokenizer:
 def unknown_token(folder: str | pathlib.Path) -> int:
     """The id of the token that stands for unknown words, by the vocabulary in an encoder's folder.
 
+    Where there is no vocabulary it is BERT's, and that is said.
+
     Raises:
-      DataError: if the folder has no vocabulary or a broken one.
+      DataError: if the vocabulary is broken.
     """
     folder = pathlib.Path(folder)
+    if not any((folder / name).is_file() for name in (VOCABULARY, TOKENIZER)):
+        LOGGER.info("note: %s has no vocabulary; lost words become token %d, BERT's.", folder, _UNKNOWN)
+        return _UNKNOWN
     return _vocabulary(folder, _stored(folder))["[UNK]"]
 
 

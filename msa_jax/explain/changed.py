@@ -15,15 +15,11 @@ from msa_jax.data.rows import Rows
 from msa_jax.data.spec import MODALITIES
 from msa_jax.data.tokenize import unknown_token
 from msa_jax.inference import Trained, in_order
-from msa_jax.messages import LOGGER
 from msa_jax.robust.corruptions import Change, add_noise, drop, hide_columns
 from msa_jax.robust.protocols import Clips
 from msa_jax.training import pretrained
 from msa_jax.training.run_folder import TOKENIZER
 from msa_jax.training.step import infer
-
-#: BERT's [UNK], where a run does not know its encoder's.
-UNKNOWN = 100
 
 
 class Beside(NamedTuple):
@@ -61,10 +57,11 @@ class Changed:
     """
 
     def __init__(self, trained: Trained, split: Split, mean: bool = False, seed: int = 1111):
-        self._trained, self._seed, self._unknown = trained, seed, _unknown_of(trained)
+        self._trained, self._seed = trained, seed
         self.prepared = trained.prepare(split)
         steps = {m: self.prepared.values[m].shape[1] for m in MODALITIES}
         tokens = pretrained.is_tuned(trained.config.model)
+        self._unknown = unknown_token(trained.workdir / TOKENIZER) if tokens else 0  # features have no tokens
         self.clips = Clips.of(self.prepared.ids.tolist(), self.prepared.lengths, steps, tokens)
         self._widths = {m: self.prepared.values[m].shape[2] for m in MODALITIES}
         self._filler = {m: self._filling(m, mean) for m in MODALITIES}
@@ -119,18 +116,6 @@ class Changed:
             batch = add_noise(batch, jnp.asarray(beside.keys), beside.noise, self._seed)
         batch = drop(hide_columns(batch, beside.columns, filler), beside.kept, self._unknown, filler)
         return infer(self._trained.learner, params, batch_stats, batch).predictions
-
-
-def _unknown_of(trained: Trained) -> int:
-    """The token that a lost word becomes."""
-    folder = trained.workdir / TOKENIZER
-    if folder.is_dir():
-        return unknown_token(folder)
-    if pretrained.is_tuned(trained.config.model):
-        LOGGER.info(
-            "note: %s has no vocabulary; lost words become token %d, BERT's.", trained.workdir, UNKNOWN
-        )
-    return UNKNOWN
 
 
 def _taken(split: Split, rows: Mapping[str, np.ndarray]) -> Split:

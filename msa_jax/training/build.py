@@ -30,6 +30,7 @@ from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.messages import LOGGER
 from msa_jax.training import optim, pretrained
+from msa_jax.training.corrupt import corrupt_of
 from msa_jax.training.state import TrainState, count_parameters, create_state
 from msa_jax.training.step import Learner, Programs
 
@@ -166,6 +167,7 @@ def build(config: Config, dataset: Dataset, seeds: int = 0) -> Setup:
     train_plan = Plan(lengths["train"], shapes, train.batch_size, chunk_steps, devices)
     eval_plans = {name: Plan(n, shapes, train.eval_batch_size, 1, devices) for name, n in lengths.items()}
     learner = build_learner(config, dataset.spec, train_plan.steps(), mesh)
+    learner = learner._replace(corrupt=corrupt_of(config))
     example = example_batch(dataset.spec, 1, shapes[0])
     objective = learner.objective
     create = jax.jit(

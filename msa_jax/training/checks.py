@@ -10,7 +10,7 @@ from msa_jax.data import division
 from msa_jax.data.preprocess import REDUCTIONS, SCALINGS
 from msa_jax.data.spec import METRIC_SETS, MODALITIES, SPLITS, parse_columns
 from msa_jax.errors import ConfigError, DataError, nearest
-from msa_jax.training import build, optim, trackers
+from msa_jax.training import build, corrupt, optim, trackers
 
 
 class Rule(NamedTuple):
@@ -56,6 +56,11 @@ def _is_range(value: Any) -> bool:
     return pair and value[0] < value[1]
 
 
+def _are_rates(value: Any) -> bool:
+    pair = type(value) in (tuple, list) and len(value) == 2 and all(map(_is_number, value))
+    return pair and 0 <= value[0] <= value[1] <= 1
+
+
 _NOT_NEGATIVE = Rule(lambda v: _is_number(v) and v >= 0, "finite and not negative")
 _FLAG = Rule(lambda v: type(v) is bool, "true or false")
 _TEXT = Rule(lambda v: type(v) is str, "text")
@@ -85,6 +90,11 @@ RULES = {
     "train.tensorboard": _FLAG,
     "train.watch_test": _FLAG,
     "train.fg_decay": _FLAG,
+    "train.corrupt_rates": Rule(_are_rates, "two rates from 0 to 1, the lower first"),
+    "train.corrupt_modalities": Rule(
+        lambda v: type(v) in (tuple, list) and 0 < len(v) == len(set(v) & set(MODALITIES)),
+        f"names out of {', '.join(MODALITIES)}, such as ('audio','vision')",
+    ),
     "train.trackers": Rule(
         lambda v: type(v) is str and set(trackers.names(v)) <= set(trackers.KINDS),
         f"names out of {', '.join(trackers.KINDS)}, with commas between, or empty",
@@ -116,6 +126,7 @@ CHOICES = {
     "train.optimizer": optim.OPTIMIZERS,
     "train.schedule": optim.SCHEDULES,
     "train.precision": tuple(build.PRECISIONS),
+    "train.corrupt": corrupt.KINDS,
     "data.source": ("file", "synthetic"),
     "data.metrics": METRIC_SETS,
     "data.split": division.SPLIT_KINDS,

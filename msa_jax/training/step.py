@@ -20,6 +20,7 @@ from msa_jax.models.outputs import Outputs
 from msa_jax.nn.prefix_attention import spread_over
 from msa_jax.training import optim
 from msa_jax.training.accumulate import Optimizer
+from msa_jax.training.corrupt import Corrupt
 from msa_jax.training.state import TrainState
 
 
@@ -33,6 +34,7 @@ class Learner(NamedTuple):
       dtype: of the model's arithmetic, float32 or bfloat16. Parameters stay float32.
       mesh: devices; its "data" axis holds the rows of a batch, its "seed" axis, if any, several runs.
       frozen: patterns of paths of parameters that are not trained; the optimiser leaves them too.
+      corrupt: what training clips lose, see :mod:`msa_jax.training.corrupt`; None for nothing.
     """
 
     model: nn.Module
@@ -41,6 +43,7 @@ class Learner(NamedTuple):
     dtype: Any
     mesh: Mesh
     frozen: tuple[str, ...] = ()
+    corrupt: Corrupt | None = None
 
 
 def _cast(tree: Any, dtype: Any) -> Any:
@@ -165,6 +168,8 @@ class Programs:
 
         def run(state, item):
             batch = self._batch(table, item, shape)
+            if self.learner.corrupt is not None:
+                batch = self.learner.corrupt(batch, state.seed, state.step)
             with spread_over(self.learner.mesh.devices.size):
                 if prelude:
                     opening = self.learner.objective.prelude

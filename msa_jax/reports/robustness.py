@@ -83,7 +83,9 @@ def _paint(axes: Axes, lines: Mapping[str, tuple], xlabel: str, ylabel: str, fal
     """A line per curve; NaN leaves a gap."""
     for number, (name, (rates, values)) in enumerate(lines.items()):
         colour = figures.ONE if len(lines) == 1 else figures.SERIES[number % len(figures.SERIES)]
-        axes.plot(rates, values, label=name, color=colour, marker="o", markersize=3)
+        # Curves may coincide: the first lies wide below the others.
+        wide = {"lw": 5, "alpha": 0.4} if number == 0 and len(lines) > 1 else {}
+        axes.plot(rates, values, label=name, color=colour, marker="o", markersize=3, **wide)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     if falling:  # the noise grows to the right

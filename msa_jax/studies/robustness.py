@@ -145,7 +145,8 @@ def measure_row(
         changed = Changed(trained, clips)
 
         def score(condition: protocols.Condition, trained=trained, clips=clips, changed=changed):
-            return trained.scores(clips, _without_rounding(changed.predict(condition.change)["M"]))
+            prediction = changed.predict(condition.change)["M"]
+            return trained.scores(clips, _without_rounding(prediction, trained.spec.label_range))
 
         measured = []
         for name, only in asked.curves():
@@ -156,9 +157,12 @@ def measure_row(
     return Row(label, tuple(runs), keys, tuple(curves))
 
 
-def _without_rounding(prediction: np.ndarray) -> np.ndarray:
-    """Scores [N] that differ by rounding alone as one number, so that they have no correlation."""
-    if prediction.ndim > 1 or np.ptp(prediction) > 8 * np.finfo(np.float32).eps * np.abs(prediction).max():
+def _without_rounding(prediction: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Scores [N] that differ by rounding alone as one number, so that they have no correlation.
+
+    Clips of which all is lost may have been padded to other lengths, whose sums round otherwise.
+    """
+    if prediction.ndim > 1 or np.ptp(prediction) > 1e-6 * (limits[1] - limits[0]):
         return prediction
     return np.full_like(prediction, prediction[0])
 

@@ -17,7 +17,7 @@ COMMANDS = {
     "robustness": "what finished runs are worth when words, frames or modalities are missing",
     "cases": "single test clips of finished runs: where one errs, what another does better",
     "summarize": "parameters, operations and memory of a configuration",
-    "report": "write the report page of a finished run again",
+    "report": "write the report page of a finished run again, and one over its test clips",
     "check-data": "say what a feature file holds and what is odd about it",
     "convert": "turn a feature file into a memory-mapped store",
     "export": "export finished runs as StableHLO, ONNX, safetensors or Orbax",

@@ -126,7 +126,7 @@ def pick(
     cases = []
     for row, text in zip(rows, texts, strict=True):
         sides = tuple(
-            Side(tuple(_answer(run, run.predictions[head][row]) for head in own), float(_errors(run)[row]))
+            Side(tuple(_answer(run, run.predictions[head][row]) for head in own), float(errors(run)[row]))
             for run, own in zip(runs, heads, strict=True)
         )
         cases.append(Case(first.ids[row], text, _answer(first, first.label[row]), sides))
@@ -169,13 +169,13 @@ def _by_rule(runs: Sequence[Run], names: Sequence[str], rule: str) -> list[int]:
     """All rows that the rule picks, the first first; equal ones stay in the order of the split."""
     first = runs[0]
     if rule == "error":
-        rank, chosen = _errors(first), np.ones(len(first.ids), bool)
+        rank, chosen = errors(first), np.ones(len(first.ids), bool)
     elif rule == "disagreement":
         rank, chosen = _disagreement(first, names[0]), np.ones(len(first.ids), bool)
     elif rule == "b_right_a_wrong":
         if len(runs) < 2:
             raise RunError(f"the rule {rule} compares two runs; name a second one.")
-        rank = _errors(first) - _errors(runs[1])
+        rank = errors(first) - errors(runs[1])
         chosen = _right(runs[1], names[1]) & _wrong(first, names[0])
     else:
         raise RunError(f"there is no rule {rule!r}; there are {', '.join(RULES)}.{nearest(rule, RULES)}")
@@ -183,8 +183,8 @@ def _by_rule(runs: Sequence[Run], names: Sequence[str], rule: str) -> list[int]:
     return [int(row) for row in order if chosen[row]]
 
 
-def _errors(run: Run) -> np.ndarray:
-    """float64 [N]; see :class:`Side`."""
+def errors(run: Run) -> np.ndarray:
+    """How far the final predictions are from the labels, float64 [N]; see :class:`Side`."""
     if not run.classifies:
         return np.abs(run.predictions["M"] - run.label)
     if run.logits is None:

@@ -13,7 +13,7 @@ from msa_jax import metrics
 from msa_jax.data.spec import THREE_CLASSES, DatasetSpec, format_columns
 from msa_jax.files import write_whole
 from msa_jax.metrics import METRIC_NAMES, NUMBERS
-from msa_jax.reports import confusion, figures, robustness, targets, templates
+from msa_jax.reports import confusion, explorer, figures, robustness, targets, templates
 from msa_jax.reports.run import HEAD_NAMES, Run, ordered, read_run
 from msa_jax.training import watched
 
@@ -29,12 +29,12 @@ def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
     """
     folder = pathlib.Path(workdir)
     path = folder / "report.html"
-    write_whole(path, render(read_run(folder)).encode())
+    write_whole(path, render(read_run(folder), (folder / explorer.FILE).exists()).encode())
     return path
 
 
-def render(run: Run) -> str:
-    """The page as HTML."""
+def render(run: Run, has_explorer: bool = False) -> str:
+    """The page as HTML; with a link to the explorer that lies beside it, if it does."""
     target = targets.target_for(run.spec, run.config["model"])
     mapped = figures.embed(run.fusion)
     return templates.render(
@@ -53,6 +53,7 @@ def render(run: Run) -> str:
         scatter=None if run.classifies else _scatter(run),
         confusion=_confusion(run),
         heads=_heads(run),
+        explorer=explorer.FILE if has_explorer else "",
         robustness=[robustness.section(one, _headline_keys(run), format_value) for one in run.robustness],
         tsne=_tsne(run, mapped) if mapped else None,
         min_points=figures.MIN_POINTS,

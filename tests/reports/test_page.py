@@ -272,7 +272,8 @@ def test_wrong_contents_are_refused(tmp_path):
 def test_the_command_writes_the_page_and_prints_its_place(tmp_path, capsys):
     folder = fake_run.write(tmp_path)
     report.main([f"--workdir={folder}"])
-    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    places = capsys.readouterr().out.split()
+    assert places == [str(folder / "explorer.html"), str(folder / "report.html")]
 
 
 def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys, monkeypatch):

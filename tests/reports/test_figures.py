@@ -44,10 +44,10 @@ def test_colours_stand_out_in_light_and_dark():
         assert contrast(page_colours("badge")[k], page_colours("badge-page")[k]) >= 4.5
         for name in ("one", "two"):
             assert contrast(page_colours(name)[k], card) >= 4.5
-        for series in figures._SERIES:
+        for series in figures.SERIES:
             assert contrast(series, card) >= 3, series
         for share in (0.0, 0.5, 1.0):
-            assert contrast(matplotlib.colors.to_hex(figures._SENTIMENT(share)), card) >= 3
+            assert contrast(matplotlib.colors.to_hex(figures.SENTIMENT(share)), card) >= 3
 
 
 def test_ink_is_the_pages_and_nothing_is_left_of_the_file_around_it():
@@ -110,7 +110,7 @@ def test_a_term_is_listed_once_and_has_one_colour():
     svg = figures.draw("terms", "Terms", figures.curves, [1, 2], lines, lines, 1, "loss")
     assert svg.count(">M</text>") == svg.count(">T</text>") == 1
     assert "_unlisted" not in svg
-    for colour in figures._SERIES[:2]:
+    for colour in figures.SERIES[:2]:
         assert len(re.findall(rf"stroke: {colour}\b", svg)) >= 3  # training, validation, legend
 
 

@@ -1,4 +1,4 @@
-"""Models to be compared under one protocol of missing data, three seeds each.
+"""Models to be compared under one protocol of missing data, five seeds each.
 
     msa-jax study --study=configs/studies/robustness.py:configs/mine.py,frozen --workdir=runs/robust
     msa-jax robustness --workdir=runs/robust --protocol=frames --each
@@ -17,6 +17,6 @@ def get_study(argument: str = "") -> Study:
     everyone = models(*MODELS, encoder=asked.encoder)
     return Study(
         title="Models for a comparison under missing data",
-        cells=grid(asked.data, everyone, seeds(3), tiny=asked.tiny),
+        cells=grid(asked.data, everyone, seeds(5), tiny=asked.tiny),
         base={"model": "lf_dnn"},
     )

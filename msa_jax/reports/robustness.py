@@ -1,11 +1,16 @@
-"""The report's section on lost words, frames and modalities, from what ``msa-jax robustness`` wrote."""
+"""Curves by rate of lost words, frames and modalities: a picture of several runs, a section of a report."""
 
 import dataclasses
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import matplotlib
+import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 
 from msa_jax.metrics import METRIC_NAMES
 from msa_jax.reports import figures
@@ -70,6 +75,51 @@ def _drawing(measured: Measured, key: str) -> figures.Drawing:
     )
     caption = "Of the test split." if len(lines) == 1 else "All modalities changed, and each alone."
     return figures.Drawing(f"{name} by rate", caption, Markup(svg))
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """A curve of several runs.
+
+    Attributes:
+      rates: [P].
+      mean: of the runs, [P]; NaN leaves a gap.
+      deviation: of the runs, [P]; 0 for one.
+    """
+
+    rates: Sequence[float]
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def picture(panels: Mapping[str, Mapping[str, Band]], xlabel: str, falling: bool) -> bytes:
+    """An SVG file with a panel per metric, and in it a line per model with its deviation as a band.
+
+    Args:
+      panels: metric's name -> model -> its curve.
+      xlabel: below the panels.
+      falling: whether rates grow to the left.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"svg.hashsalt": "robustness", "text.parse_math": False, "font.size": 9})
+        figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
+        places = list(figure.subplots(1, len(panels), squeeze=False)[0])
+        for axes, (name, bands) in zip(places, panels.items(), strict=True):
+            for number, (model, band) in enumerate(bands.items()):
+                colour = figures.SERIES[number % len(figures.SERIES)]
+                axes.plot(band.rates, band.mean, label=model, color=colour, marker="o", markersize=3)
+                low, high = band.mean - band.deviation, band.mean + band.deviation
+                axes.fill_between(band.rates, low, high, color=colour, alpha=0.2, lw=0)
+            axes.set(xlabel=xlabel, ylabel=name)
+            if falling:
+                axes.invert_xaxis()
+            axes.grid(alpha=0.2)
+            axes.spines[["top", "right"]].set_visible(False)
+        places[0].legend(frameon=False)
+        buffer = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+    return buffer.getvalue().encode()
 
 
 def _number(text: str) -> float:

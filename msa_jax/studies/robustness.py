@@ -211,7 +211,9 @@ def evaluations(asked: Asked, runs: int) -> int:
 
 
 def write(rows: Sequence[Row], asked: Asked, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Writes ``robustness.csv``, ``.md`` and ``.tex``.
+    """Writes ``robustness.csv``, ``.md``, ``.tex`` and, of curves by rate, ``.svg``.
+
+    The picture needs the extra [report]; without it there is none, and that is said.
 
     Args:
       rows: with the same metrics.
@@ -226,10 +228,33 @@ def write(rows: Sequence[Row], asked: Asked, folder: pathlib.Path) -> list[pathl
     except OSError as error:
         raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out.") from error
     contents = {".csv": as_csv(rows), ".md": as_markdown(rows, asked), ".tex": as_latex(rows, asked)}
-    paths = {(folder / table.FILE).with_suffix(suffix): text for suffix, text in contents.items()}
-    for path, text in paths.items():
-        write_whole(path, text.encode(), "make room, or choose another --out")
+    files = {suffix: text.encode() for suffix, text in contents.items()}
+    if asked.protocol.rates and (drawn := picture(rows, asked)) is not None:
+        files[".svg"] = drawn
+    paths = {(folder / table.FILE).with_suffix(suffix): content for suffix, content in files.items()}
+    for path, content in paths.items():
+        write_whole(path, content, "make room, or choose another --out")
     return list(paths)
+
+
+def picture(rows: Sequence[Row], asked: Asked) -> bytes | None:
+    """The curves of all modalities, for MAE and Corr or two metrics of classes; None without [report]."""
+    try:
+        from msa_jax.reports import robustness
+    except ImportError:
+        LOGGER.info("note: there is no picture: it needs the extra, pip install 'msa_jax[report]'.")
+        return None
+    shown = [key for key in ("mae", "corr") if key in rows[0].keys] or list(rows[0].keys[:2])
+
+    def band(row: Row, key: str) -> robustness.Band:
+        points = row.curves[0][0].points
+        scores = np.stack([row.scores(0, place, key) for place in range(len(points))])  # [P, S]
+        deviation = scores.std(axis=1, ddof=1) if len(row.seeds) > 1 else np.zeros(len(points))
+        return robustness.Band([p.rate or 0.0 for p in points], scores.mean(axis=1), deviation)
+
+    panels = {metrics.METRIC_NAMES[key]: {row.label: band(row, key) for row in rows} for key in shown}
+    noise = asked.protocol.name == "noise"
+    return robustness.picture(panels, "signal over noise, dB" if noise else "rate", noise)
 
 
 def as_csv(rows: Sequence[Row]) -> str:

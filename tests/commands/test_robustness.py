@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import xml.etree.ElementTree as ET
 
 import pytest
 import random_run
@@ -44,6 +45,18 @@ def test_seeds_are_one_row_with_its_deviation(runs, tmp_path):
     assert "| mean |" in page
     rows = list(csv.DictReader((tmp_path / "out" / "robustness.csv").read_text().splitlines()))
     assert {(row["model"], row["seed"]) for row in rows} == {("lf_dnn", "1"), ("lf_dnn", "2")}
+    assert not (tmp_path / "out" / "robustness.svg").exists()  # there are no rates
+
+
+@pytest.mark.parametrize(("protocol", "axis"), [("frames", "rate"), ("noise", "signal over noise, dB")])
+def test_several_seeds_are_a_band_in_the_picture(runs, tmp_path, protocol, axis):
+    folders = list(map(str, runs))
+    main(["robustness", "--workdir", *folders, f"--protocol={protocol}", f"--out={tmp_path / 'out'}"])
+    text = (tmp_path / "out" / "robustness.svg").read_text()
+    ET.fromstring(text)
+    assert "FillBetweenPolyCollection" in text
+    assert f"<!-- {axis} -->" in text
+    assert "<!-- lf_dnn -->" in text
 
 
 def test_a_study_has_a_row_per_model(runs, tmp_path):

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msa_jax import messages
-from msa_jax.commands.usage import Parser, add_compile_cache
+from msa_jax.commands.usage import Parser, add_compile_cache, add_run_and_clips
 from msa_jax.data.rows import Rows
-from msa_jax.data.spec import MODALITIES, SPLITS, THREE_CLASSES
+from msa_jax.data.spec import MODALITIES, THREE_CLASSES
 from msa_jax.errors import DataError
 from msa_jax.files import check_target, write_whole
 from msa_jax.messages import LOGGER
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _ADVICE = "make room, or name another place"
 
 
-def main(argv: list[str]) -> None:
-    """The command."""
+def main(argv: list[str]) -> int:
+    """The command; returns 1 if a clip could not be read."""
     options = _parser().parse_args(argv)
     messages.set_up(options, answers=True)
     for option in ("out", "pictures"):
@@ -45,7 +45,8 @@ def main(argv: list[str]) -> None:
     build.use_compile_cache(options.compile_cache)
     trained = Trained(options.workdir)
     lines: list[dict[str, Any]] = []
-    for split in _splits(trained, options.input, options.split, _ids(options.clips)):
+    splits, failed = _splits(trained, options.input, options.split)
+    for split in _chosen(splits, options.input, _ids(options.clips)):
         lines += rows_of(trained, split, options.encoder)
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     if options.out is None:
@@ -58,6 +59,7 @@ def main(argv: list[str]) -> None:
 
         reasons.draw(lines, options.pictures)
         LOGGER.info("wrote %d pictures in %s", len(lines), options.pictures)
+    return 1 if failed else 0
 
 
 def _parser() -> Parser:
@@ -67,19 +69,7 @@ def _parser() -> Parser:
         "stretch of time, one JSON object per clip.",
         ["explain --workdir=runs/first --input=clips.pkl --clips=a,b --pictures=why"],
     )
-    parser.add_argument(
-        "--workdir", required=True, type=pathlib.Path, metavar="RUN", help="folder of the run"
-    )
-    parser.add_argument(
-        "--input",
-        required=True,
-        type=pathlib.Path,
-        metavar="FILE",
-        help="feature pickle or store; or a media file, a folder of such, a manifest",
-    )
-    parser.add_argument(
-        "--split", choices=(*SPLITS, "all"), default="all", help="default: all that are there"
-    )
+    add_run_and_clips(parser)
     parser.add_argument("--clips", default="", metavar="ID,ID", help="these alone")
     parser.add_argument(
         "--encoder",
@@ -97,26 +87,29 @@ def _ids(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _splits(trained: "Trained", path: pathlib.Path, wanted: str, ids: Sequence[str]) -> "list[Split]":
-    """The clips to explain, without those that were not asked for."""
+def _splits(trained: "Trained", path: pathlib.Path, wanted: str) -> "tuple[list[Split], bool]":
+    """The clips that are there, and whether some could not be read."""
     from msa_jax.media import fresh, is_media
 
     if is_media(path):
         made = fresh.extract(path, *trained.plan({}))
         for reason in made.failed.values():
             LOGGER.warning("%s", reason)
-        splits = [trained.split_of(made)]
-    else:
-        found, notes = trained.read(path, wanted)
-        for note in notes:
-            LOGGER.info("note: %s", note)
-        splits = list(found.values())
+        return [trained.split_of(made)], bool(made.failed)
+    found, notes = trained.read(path, wanted)
+    for note in notes:
+        LOGGER.info("note: %s", note)
+    return list(found.values()), False
+
+
+def _chosen(splits: "list[Split]", path: pathlib.Path, ids: Sequence[str]) -> "list[Split]":
+    """Those clips alone that are named; all where none is."""
     if not ids:
         return splits
     if unknown := set(ids) - {str(name) for split in splits for name in split.ids}:
         raise DataError(f"{path} has no clip {min(unknown)!r}; name clips by their ids.")
-    chosen = [(split, np.flatnonzero(np.isin(split.ids, list(ids)))) for split in splits]
-    return [_taken(split, rows) for split, rows in chosen if len(rows)]
+    rows = [np.flatnonzero(np.isin(split.ids, list(ids))) for split in splits]
+    return [_taken(split, own) for split, own in zip(splits, rows, strict=True) if len(own)]
 
 
 def _taken(split: "Split", rows: np.ndarray) -> "Split":

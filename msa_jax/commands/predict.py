@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msa_jax import messages, metrics
-from msa_jax.commands.usage import Parser
+from msa_jax.commands.usage import Parser, add_run_and_clips
 from msa_jax.data import unlabelled
 from msa_jax.data.dataset import Split
-from msa_jax.data.spec import MODALITIES, SPLITS, THREE_CLASSES, DatasetSpec
+from msa_jax.data.spec import MODALITIES, THREE_CLASSES, DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.files import check_target, write_whole
 from msa_jax.media import is_media
@@ -56,19 +56,7 @@ def main(argv: list[str]) -> int:
         "Scores clips with a finished run: one line per clip. Labels are not needed.",
         ["predict --workdir=runs/first --input=clips.pkl --out=scores.csv"],
     )
-    parser.add_argument(
-        "--workdir", required=True, type=pathlib.Path, metavar="RUN", help="folder of the run"
-    )
-    parser.add_argument(
-        "--input",
-        required=True,
-        type=pathlib.Path,
-        metavar="FILE",
-        help="feature pickle or store; or a media file, a folder of such, a manifest",
-    )
-    parser.add_argument(
-        "--split", choices=(*SPLITS, "all"), default="all", help="default: all that are there"
-    )
+    add_run_and_clips(parser)
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="default: the standard output")
     parser.add_argument(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msa_jax import configuration, messages, models
+from msa_jax.data.spec import SPLITS
 
 #: The settings that people change most, of any configuration.
 SETTINGS = {
@@ -74,6 +75,23 @@ class Parser(argparse.ArgumentParser):
             self.print_help()
             sys.exit(2)
         return super().parse_known_args(args, namespace)
+
+
+def add_run_and_clips(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--workdir``, ``--input`` and ``--split``: a finished run and what it is asked about."""
+    parser.add_argument(
+        "--workdir", required=True, type=pathlib.Path, metavar="RUN", help="folder of the run"
+    )
+    parser.add_argument(
+        "--input",
+        required=True,
+        type=pathlib.Path,
+        metavar="FILE",
+        help="feature pickle or store; or a media file, a folder of such, a manifest",
+    )
+    parser.add_argument(
+        "--split", choices=(*SPLITS, "all"), default="all", help="default: all that are there"
+    )
 
 
 def add_compile_cache(parser: argparse.ArgumentParser) -> None:

@@ -2,9 +2,8 @@
 
 Everything is occlusion: the score less what it is without a part. What stands in for a part that is taken
 away is the training split's mean, and for words of a model with a text encoder its unknown token; lengths
-stay.
-For the three modalities all eight combinations are computed, so that their parts are exact Shapley values:
-they add up to the score less that of a clip of which nothing is known.
+stay. For the three modalities all eight combinations are computed, so that their parts are exact Shapley
+values: they add up to the score less that of a clip of which nothing is known.
 """
 
 import dataclasses
@@ -13,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from msa_jax.data.dataset import Split
@@ -20,6 +20,7 @@ from msa_jax.data.loader import Chunk
 from msa_jax.data.spec import MODALITIES
 from msa_jax.explain.changed import Beside, Changed
 from msa_jax.inference import Trained
+from msa_jax.robust import corruptions
 
 #: Into how many stretches the steps of sound and picture are cut.
 STRETCHES = 8
@@ -170,15 +171,11 @@ class _Batch:
 
     def _with(self, present: Sequence[bool]) -> Beside:
         """Some modalities alone; of token ids the first and the last stay."""
-        kept = dict(self._whole.kept)
-        lengths = self._changed.clips.lengths["text"][self._chunk.index[0]]
-        for m, there in zip(MODALITIES, present, strict=True):
-            if not there:
-                kept[m] = np.zeros_like(kept[m])
-                if m == "text" and self._changed.clips.tokens:
-                    place = np.arange(kept[m].shape[1])[None, :]
-                    kept[m] = (place == 0) | (place == lengths[:, None] - 1)
-        return self._whole._replace(kept=kept)
+        clips, rows = self._changed.clips, self._chunk.index[0]
+        lengths = {m: jnp.asarray(clips.lengths[m][rows]) for m in MODALITIES}
+        steps = dict(zip(MODALITIES, self._chunk.shape, strict=True))
+        kept = corruptions.whole(jnp.asarray(present), lengths, steps, clips.tokens)
+        return self._whole._replace(kept={m: np.asarray(keep) for m, keep in kept.items()})
 
     def _without_groups(self, m: str, whole: np.ndarray) -> dict[str, np.ndarray]:
         """Group -> what its columns move the scores by, [B]."""

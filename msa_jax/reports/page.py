@@ -3,7 +3,7 @@
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from msa_jax.files import write_whole
 from msa_jax.metrics import METRIC_NAMES, NUMBERS
 from msa_jax.reports import confusion, explorer, figures, robustness, targets, templates
 from msa_jax.reports.run import HEAD_NAMES, Run, ordered, read_run
+from msa_jax.robust.table import Measured
 from msa_jax.training import watched
 
 
@@ -29,12 +30,20 @@ def write_report(workdir: str | pathlib.Path) -> pathlib.Path:
     """
     folder = pathlib.Path(workdir)
     path = folder / "report.html"
-    write_whole(path, render(read_run(folder), (folder / explorer.FILE).exists()).encode())
+    write_whole(
+        path, render(read_run(folder), (folder / explorer.FILE).exists(), robustness.read(folder)).encode()
+    )
     return path
 
 
-def render(run: Run, has_explorer: bool = False) -> str:
-    """The page as HTML; with a link to the explorer that lies beside it, if it does."""
+def render(run: Run, has_explorer: bool = False, measured: Sequence[Measured] = ()) -> str:
+    """The page as HTML.
+
+    Args:
+      run: what its folder holds.
+      has_explorer: whether the explorer lies beside the page, which then points to it.
+      measured: what the run reached under protocols of missing data.
+    """
     target = targets.target_for(run.spec, run.config["model"])
     mapped = figures.embed(run.fusion)
     return templates.render(
@@ -54,7 +63,7 @@ def render(run: Run, has_explorer: bool = False) -> str:
         confusion=_confusion(run),
         heads=_heads(run),
         explorer=explorer.FILE if has_explorer else "",
-        robustness=[robustness.section(one, _headline_keys(run), format_value) for one in run.robustness],
+        robustness=[robustness.section(one, _headline_keys(run), format_value) for one in measured],
         tsne=_tsne(run, mapped) if mapped else None,
         min_points=figures.MIN_POINTS,
         modalities=_modalities(run.spec),

@@ -1,8 +1,10 @@
 """Curves by rate of lost words, frames and modalities: a picture of several runs, a section of a report."""
 
+import csv
 import dataclasses
 import io
 import math
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
@@ -12,8 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from msa_jax.messages import LOGGER
 from msa_jax.metrics import METRIC_NAMES
 from msa_jax.reports import figures
+from msa_jax.robust import table
 from msa_jax.robust.protocols import PROTOCOLS
 from msa_jax.robust.table import Measured
 
@@ -35,6 +39,17 @@ class Section:
     drawings: list[figures.Drawing]
     header: list[str]
     rows: list[list[str]]
+
+
+def read(folder: pathlib.Path) -> list[Measured]:
+    """What was measured of the run in a folder; a damaged file is left out, and that is said."""
+    found = []
+    for path in sorted((folder / table.FOLDER).glob(f"*/{table.FILE}")):
+        try:
+            found.append(table.parse(path.parent.name, path.read_bytes()))
+        except (OSError, ValueError, csv.Error) as error:
+            LOGGER.warning("%s is left out: it is not what msa-jax robustness writes (%s).", path, error)
+    return found
 
 
 def section(measured: Measured, keys: Sequence[str], written: Callable[[str, float], str]) -> Section:

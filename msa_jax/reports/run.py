@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import functools
 import io
 import json
 import pathlib
@@ -14,7 +13,6 @@ import numpy as np
 
 from msa_jax.data.spec import SPLITS, THREE_CLASSES, UNIMODAL_TASKS, DatasetSpec
 from msa_jax.errors import DataError, RunError
-from msa_jax.robust import table
 from msa_jax.training import watched
 
 #: The model's predictions, in the order of a table; others follow under their own names.
@@ -40,7 +38,6 @@ class Run:
       predictions: by column name without "prediction_" ("M" is the final one), float [N], test split.
       logits: float [N, C] of the final prediction, test split; None where the run predicts scores.
       fusion: float32 [N, F], the test split's fused features, in the same order.
-      robustness: what it reached under protocols of missing data, where that was measured.
 
     Where the run classifies, label and predictions are class numbers.
     """
@@ -55,7 +52,6 @@ class Run:
     predictions: Mapping[str, np.ndarray]
     logits: np.ndarray | None
     fusion: np.ndarray
-    robustness: tuple[table.Measured, ...] = ()
 
     @property
     def classifies(self) -> bool:
@@ -106,10 +102,6 @@ def read_run(workdir: pathlib.Path) -> Run:
         predictions=clips.predictions,
         logits=clips.logits,
         fusion=fusion,
-        robustness=tuple(
-            _parse(path, functools.partial(table.parse, path.parent.name))
-            for path in sorted((folder / table.FOLDER).glob(f"*/{table.FILE}"))
-        ),
     )
 
 

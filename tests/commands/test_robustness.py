@@ -1,15 +1,26 @@
 """``msa-jax robustness``: files, several runs as one row, studies, and mistakes."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import xml.etree.ElementTree as ET
 
+import encoder_files
+import feature_files
+import numpy as np
 import pytest
 import random_run
 
 from msa_jax.commands import main
+from msa_jax.configuration import load
+from msa_jax.data.opening import load_dataset
 from msa_jax.errors import ConfigError, MsaJaxError, RunError
+from msa_jax.explain.changed import Changed
+from msa_jax.inference import Trained
+from msa_jax.robust.protocols import conditions, protocol_of
+from msa_jax.training import pretrained
+from msa_jax.training.best import load_best
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +109,59 @@ def test_folders_that_do_not_go_together_are_refused(runs, tmp_path):
         main(["robustness", f"--workdir={tmp_path}", "--protocol=frames"])
     with pytest.raises(RunError, match="are both lf_dnn with seed 1; name one"):
         main(["robustness", "--workdir", str(runs[0]), str(runs[0]), "--protocol=frames"])
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A run that encodes its text itself, on a file with token ids; the encoder's unknown token is 1."""
+    folder = tmp_path_factory.mktemp("tuned")
+    encoder = encoder_files.folder(folder / "bert")
+    content = feature_files.content()
+    for part in content.values():
+        part["text_bert"][:, 0] %= encoder_files.SIZES["vocab_size"]
+    data = feature_files.write(folder / "data.pkl", content)
+    settings = [f"data.path={data}", f"model.encoder.folder={encoder}", "train.devices=1", "data.buckets=1"]
+    config = pretrained.with_sizes(load(f"{random_run.CONFIGS / 'mosi.py'}:self_mm,tiny", settings))
+    random_run.write(folder / "run", config, load_dataset(config.data))
+    (folder / "run" / "tokenizer").mkdir()
+    (folder / "run" / "tokenizer" / "vocab.txt").write_text("\n".join(encoder_files.WORDS))
+    return folder / "run"
+
+
+def test_words_become_the_unknown_token(tuned):
+    """What is predicted at rate 1 is what the clips say with all words but the ends unknown."""
+    trained = Trained(tuned)
+    clips = load_dataset(trained.config.data).splits["test"]
+    changed = Changed(trained, clips)
+    points = conditions(protocol_of("tfrnet"), changed.clips, [0.0, 1.0])
+    whole, lost = (changed.predict(point.change)["M"] for point in points)
+    np.testing.assert_allclose(whole, trained.predict(clips)["M"], atol=1e-5)
+    tokens, last = np.array(clips.tokens), np.asarray(clips.tokens)[:, 1].sum(axis=1) - 1
+    place = np.arange(tokens.shape[2])
+    tokens[:, 0] = np.where((place > 0) & (place < last[:, None]), 1, tokens[:, 0])
+    zeros = {m: np.zeros_like(np.asarray(clips.values[m])) for m in ("audio", "vision")}
+    assert not trained.preprocess.scale  # so that stored zeros are zeros as the model reads them
+    silent = dataclasses.replace(clips, values={**clips.values, **zeros}, tokens=tokens)
+    np.testing.assert_allclose(lost, trained.predict(silent)["M"], atol=1e-5)
+    assert np.abs(whole - lost).max() > 1e-3
+    assert changed.traces == 1
+
+
+def test_a_protocol_of_words_runs_on_such_a_run(tuned):
+    main(["robustness", f"--workdir={tuned}", "--protocol=tfrnet", "--rates=0,1", "--compat"])
+    page = (tuned / "robustness" / "tfrnet" / "robustness.md").read_text()
+    assert "words the unknown token" in page
+    assert "By the public code's arithmetic" in page
+
+
+def test_reasons_of_such_a_run_have_words_and_add_up(tuned, capsys):
+    data = load_best(tuned).config.data.path
+    capsys.readouterr()
+    main(["explain", f"--workdir={tuned}", f"--input={data}", "--split=test", "--quiet"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines
+    for line in lines:
+        gained = line["score"] - line["nothing_known"]
+        assert sum(line["modalities"].values()) == pytest.approx(gained, abs=1e-5)
+        assert all(word["word"] for word in line["words"])
+        assert all(word["steps"][0] >= 1 for word in line["words"])

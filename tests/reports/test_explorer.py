@@ -98,8 +98,12 @@ def test_what_is_missing_is_said(folder, capfd, tmp_path):
     ):
         (folder / "broken" / name).write_bytes((folder / name).read_bytes())
     (folder / "broken" / explorer.REASONS).write_text("{")
+    (folder / "broken" / "robustness" / "frames").mkdir(parents=True)
+    (folder / "broken" / "robustness" / "frames" / "robustness.csv").write_text("a,b\n1,2\n")
     report.main([f"--workdir={folder / 'broken'}"])
-    assert "reasons.jsonl is left out: it is not what msa-jax explain writes" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "reasons.jsonl is left out: it is not what msa-jax explain writes" in said
+    assert "robustness.csv is left out: it is not what msa-jax robustness writes (it lacks model)" in said
     assert 'href="explorer.html"' in (folder / "broken" / "report.html").read_text()
     with pytest.raises(DataError, match="is not a folder; name the folder of the clips with --media"):
         report.main([f"--workdir={folder / 'broken'}", f"--media={tmp_path / 'none'}"])

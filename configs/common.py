@@ -128,6 +128,7 @@ def train_block() -> Config:
     train.corrupt = "none"
     train.corrupt_rates = (0.0, 0.5)  # every clip and modality draws its rate between them
     train.corrupt_modalities = ("text", "audio", "vision")
+    train.placeholder = "zero"  # zero | mean | learned: what the model reads where something was lost
     train.checkpoint_steps = 0  # extra checkpoints inside an epoch; 0: only at its end
     train.devices = 0  # 0: all
     # Parameters with settings of their own, by path: {name: {"paths": "unimodal/text/*",

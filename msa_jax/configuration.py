@@ -39,6 +39,7 @@ ADDED: dict[str, Any] = {
     "train.fg_decay": True,
     "train.corrupt": "none",
     "train.corrupt_rates": (0.0, 0.5),
+    "train.placeholder": "zero",
     "train.corrupt_modalities": ("text", "audio", "vision"),
 }
 

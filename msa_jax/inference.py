@@ -32,6 +32,7 @@ from msa_jax.media import fresh, is_media
 from msa_jax.messages import LOGGER
 from msa_jax.training import build, pretrained
 from msa_jax.training.best import load_best
+from msa_jax.training.corrupt import absent_of
 from msa_jax.training.run_folder import TOKENIZER
 from msa_jax.training.step import Learner, infer
 
@@ -97,7 +98,8 @@ class Trained:
             split of a data set, or as a batch of raw features (of which neither labels nor weights are
             read). Any number, any length.
           text: in place of ``clips``, like ``audio`` and ``vision``: [T, D] for one clip, [N, T, D], or a
-            list of arrays [T, D] of any lengths.
+            list of arrays [T, D] of any lengths. A run that was trained for it (:attr:`may_lack`) takes clips
+            without a modality: leave it out, or put None or an array [0, D] into the list.
           audio: the same.
           vision: the same.
           text_bert: token ids, mask and segment ids [3, T] of every clip, for a model that encodes the
@@ -122,8 +124,10 @@ class Trained:
                 return self._predict_media(path, places or {})
             return self._predict_file(path)
         if clips is None:
-            clips = split_of(features, text_bert, raw_text)
-        return self._predict_split(_as_split(clips) if isinstance(clips, Batch) else clips)
+            clips = split_of(features, text_bert, raw_text, absent=self._absent)
+        split = _as_split(clips) if isinstance(clips, Batch) else clips
+        self.require_modalities(split)
+        return self.predict_any(split)
 
     def _predict_media(self, path: pathlib.Path, places: Mapping[str, str | pathlib.Path]) -> dict:
         made = fresh.extract(path, *self.plan(places))
@@ -145,8 +149,40 @@ class Trained:
         splits, notes = self.read(path)
         for note in notes:
             LOGGER.info("note: %s", note)
-        found = [{"id": split.ids, **self._predict_split(split)} for split in splits.values()]
+        found = [{"id": split.ids, **self.predict(split)} for split in splits.values()]
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+    @property
+    def may_lack(self) -> tuple[str, ...]:
+        """The modalities that a clip may have no step of: training clips lost them, or had none."""
+        lost, trained = absent_of(self.config), self.spec.modalities
+        needs_words = self.config.data.reduce in ("align", "mean_align")  # whose steps the others are put to
+        return tuple(
+            m for m in MODALITIES if (m in lost or trained[m].absent) and not (m == "text" and needs_words)
+        )
+
+    @property
+    def _absent(self) -> dict[str, int]:
+        tuned = pretrained.is_tuned(self.config.model)
+        return {m: self.spec.modalities[m].width for m in self.may_lack if not (tuned and m == "text")}
+
+    def require_modalities(self, split: Split) -> None:
+        """Refuses clips without a modality, unless the run was trained for them.
+
+        Raises:
+          DataError: for the first of them.
+        """
+        tuned = pretrained.is_tuned(self.config.model)  # an empty text has tokens, too
+        for m in MODALITIES[1 if tuned else 0 :]:
+            if m in self.may_lack or self.spec.modalities[m].absent is None:  # earlier runs did not count
+                continue
+            if len(rows := np.flatnonzero(np.asarray(split.lengths[m]) == 0)):
+                first = str(split.ids[rows[0]])
+                raise DataError(
+                    f"{len(rows)} of {len(split)} clips have no {m} (the first is {first!r}), and the model "
+                    f"in {self.workdir} was not trained for that; leave them out, or train with "
+                    "--config.train.corrupt=modalities."
+                )
 
     def read(
         self, path: pathlib.Path, wanted: str = "all", labelled: bool = False
@@ -156,7 +192,7 @@ class Trained:
         if path.is_dir() and (found := store.read(path).spec.recipe):
             trained = {m: part for m, part in self.spec.recipe.items() if needs_text or m != "text"}
             fresh.check_same(trained, found, str(self.workdir))
-        return unlabelled.read(path, wanted, needs_text, labelled)
+        return unlabelled.read(path, wanted, needs_text, labelled, self._absent)
 
     def evaluate(self, path: str | pathlib.Path, split: str = "all") -> dict[str, dict[str, float]]:
         """All metrics of the run on another labelled feature file or store.
@@ -175,7 +211,7 @@ class Trained:
         splits, notes = self.read(pathlib.Path(path), split, labelled=True)
         for note in notes:
             LOGGER.info("note: %s", note)
-        return {name: self.scores(clips, self._predict_split(clips)["M"]) for name, clips in splits.items()}
+        return {name: self.scores(clips, self.predict_any(clips)["M"]) for name, clips in splits.items()}
 
     def scores(self, clips: Split, prediction: np.ndarray) -> dict[str, float]:
         """The metrics of predictions for N labelled clips, scores [N] or logits [N, C].
@@ -210,7 +246,20 @@ class Trained:
 
         return self._computed(split, _program(vectors))
 
-    def _predict_split(self, split: Split) -> dict[str, np.ndarray]:
+    def predict_any(self, split: Split) -> dict[str, np.ndarray]:
+        """As :meth:`predict`, also of clips that lack a modality which no training clip lacked.
+
+        A window of a long clip may hold no face, and a labelled split is scored whole.
+
+        Args:
+          split: N clips as they are stored.
+
+        Returns:
+          Per task float32 [N], or logits [N, C].
+
+        Raises:
+          DataError: if the clips do not have what the model was trained on.
+        """
         return self._computed(split, self._predictions)
 
     def _computed(self, split: Split, program: Callable[..., Any]) -> dict[str, np.ndarray]:

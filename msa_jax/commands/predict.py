@@ -150,7 +150,7 @@ def _from_media(trained: "Trained", options: argparse.Namespace) -> int:
         sliding, places_of = fresh.windows(made, options.window, options.stride or 1.0)
         split = trained.split_of(sliding)
         rows = []
-        found = answers(split, trained.predict(split), spec)
+        found = answers(split, trained.predict_any(split), spec)
         for (name, start, end), clip, row in zip(places_of, sliding.clips, found, strict=True):
             del row["id"]
             words = sliding.features[clip.id].transcript

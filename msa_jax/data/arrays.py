@@ -15,6 +15,7 @@ def split_of(
     text_bert: Any = None,
     raw_text: Sequence[str] | str | None = None,
     ids: Sequence[str] | None = None,
+    absent: Mapping[str, int] | None = None,
 ) -> Split:
     """Plain arrays to a split without labels.
 
@@ -25,11 +26,17 @@ def split_of(
       text_bert: token ids, mask and segment ids in place of text, [3, T], [N, 3, T] or a list of [3, T].
       raw_text: N transcripts, or one, in place of text.
       ids: N names; by default the clips' numbers.
+      absent: columns of the modalities that may be missing, as a whole or, with None in a list, of a clip.
 
     Raises:
       DataError: if something is no table of numbers, or the counts or widths differ.
     """
-    tables = {m: _tables(m, features[m]) for m in MODALITIES if features.get(m) is not None}
+    absent = absent or {}
+    tables = {
+        m: _tables(m, _without_gaps(features[m], absent.get(m)))
+        for m in MODALITIES
+        if features.get(m) is not None
+    }
     tokens = None if text_bert is None else _tables("text_bert", text_bert)
     texts = [raw_text] if isinstance(raw_text, str) else raw_text
     counts = {name: len(found) for name, found in tables.items()}
@@ -39,6 +46,9 @@ def split_of(
         found = ", ".join(f"{name} {count}" for name, count in counts.items()) or "nothing"
         raise DataError(f"every modality needs the same number of clips; found {found}.")
     count = next(iter(counts.values()))
+    for m in absent:
+        if m not in tables and (m != "text" or (tokens is None and texts is None)):
+            tables[m] = [np.zeros((0, absent[m]), np.float32)] * count
     if "text" not in tables:
         if tokens is None and texts is None:
             raise DataError("text is missing: give text features, text_bert (token ids) or raw_text.")
@@ -58,6 +68,13 @@ def split_of(
     names = np.array(ids if ids is not None else np.arange(count), np.str_)
     written = None if texts is None else np.array(texts, np.str_)
     return Split(names, padded, lengths, {}, tokens=made, raw_text=written)
+
+
+def _without_gaps(given: Any, width: int | None) -> Any:
+    """A list of tables with [0, D] for each None."""
+    if width is None or not isinstance(given, list | tuple):
+        return given
+    return [np.zeros((0, width), np.float32) if table is None else table for table in given]
 
 
 def _tables(name: str, given: Any) -> list[np.ndarray]:

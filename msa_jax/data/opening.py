@@ -86,7 +86,8 @@ def _divided(path: pathlib.Path, dataset: Dataset, division: Division) -> Datase
     modalities, train = {}, splits["train"]
     for m, modality in dataset.spec.modalities.items():
         mean, std = clean.statistics(train.values[m], train.lengths[m])
-        modalities[m] = dataclasses.replace(modality, mean=mean, std=std)
+        absent = int((np.asarray(train.lengths[m]) == 0).sum())
+        modalities[m] = dataclasses.replace(modality, mean=mean, std=std, absent=absent)
     counts = {name: len(split) for name, split in splits.items()}
     spec = dataclasses.replace(dataset.spec, modalities=modalities, counts=counts)
     return Dataset(spec, splits, tuple(_with_how(dataset.notes, how)))
@@ -203,7 +204,8 @@ def describe(
             summary = clean.summarise(split.values[m], split.lengths[m], progress)
             if name == "train":
                 mean, std = tuple(summary.mean.tolist()), tuple(summary.std.tolist())
-                modalities[m] = dataclasses.replace(modalities[m], mean=mean, std=std)
+                absent = int((np.asarray(split.lengths[m]) == 0).sum())
+                modalities[m] = dataclasses.replace(modalities[m], mean=mean, std=std, absent=absent)
             nan, infinite = int(summary.nan.sum()), int(summary.infinite.sum())
             if nan or infinite:
                 notes.append(

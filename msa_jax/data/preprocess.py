@@ -59,6 +59,8 @@ class Preprocess:
         steps in its scrambled order (:func:`~msa_jax.data.align.align_as_mmsa`), repeat the mean for
         "mean_align", which is what it feeds MFN, and leave padding as it is stored, since its models read it.
       tokens: where tokens come from; None for a model that reads text features.
+      absent: a clip without audio or vision has no step of it after the reduction either, for a model that
+        was trained for that (:mod:`msa_jax.models.absent`).
 
     Attributes:
       scale: per modality that is scaled, mean and deviation, float32 [D] each.
@@ -71,9 +73,10 @@ class Preprocess:
         reduce: str = "none",
         compat: bool = False,
         tokens: TokenSource | None = None,
+        absent: bool = False,
     ):
         self.spec, self.feature_norm, self.reduce = spec, feature_norm, reduce
-        self.compat, self.tokens = compat, tokens
+        self.compat, self.tokens, self.absent = compat, tokens, absent
         self.scale: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for name, modality in spec.modalities.items():
             mean, std = np.array(modality.mean, np.float32), np.array(modality.std, np.float32)
@@ -155,13 +158,14 @@ class Preprocess:
         if self.reduce == "none":
             return values, lengths
         values = self._cleaned(name, values)
+        there = (lengths > 0) if self.absent else 1
         if self.reduce == "mean" or (self.compat and self.reduce == "mean_align"):
             values = clean.time_mean(values, lengths, self.compat)
         if self.reduce == "mean":
-            return values, lengths * 0 + 1
+            return values, (lengths * 0 + 1) * there
         if self.compat:
             return align_as_mmsa(values, steps), words
-        return align(values, lengths, words, steps), words
+        return align(values, lengths, words, steps), words * there
 
     def _reduce_split(self, split: Split) -> Split:
         """A split, whose features may lie on disk, with reduced ones in memory; a few clips at a time."""
@@ -194,4 +198,5 @@ def preprocess_for(config: Config, spec: DatasetSpec, tokens: TokenSource | None
     data = config.data
     require_choice("data.reduce", data.reduce, REDUCTIONS)
     require_choice("data.feature_norm", data.feature_norm, SCALINGS)
-    return Preprocess(spec, data.feature_norm, data.reduce, bool(config.model.compat), tokens)
+    absent = config.train.corrupt == "modalities"
+    return Preprocess(spec, data.feature_norm, data.reduce, bool(config.model.compat), tokens, absent)

@@ -1,7 +1,7 @@
 """One split of a feature file, read by the rules of :mod:`msa_jax.data.mmsa`."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from msa_jax.data.dataset import Split
 from msa_jax.data.padding import front_padding, moved, used_steps
 from msa_jax.data.spec import MODALITIES, UNIMODAL_TASKS
 from msa_jax.data.split_keys import Fields
+from msa_jax.errors import nearest
 
 #: Endings of the label keys, by task.
 _ENDINGS = {"M": "", **{task: f"_{task}" for task in UNIMODAL_TASKS.values()}}
@@ -29,6 +30,7 @@ class Section(Fields):
       notes: takes what is changed, one sentence each.
       required: keys that must be there.
       silent: modalities of which the clips have no step; their tables hold one of zeros.
+      absent: columns of the modalities that may be missing; clips then have no step of them.
       column: a further text or whole number per clip to read, the key of a speaker, say; "" for none.
 
     Raises:
@@ -43,14 +45,20 @@ class Section(Fields):
         notes: list[str],
         required: Sequence[str],
         silent: Sequence[str] = (),
+        absent: Mapping[str, int] | None = None,
         column: str = "",
     ):
-        super().__init__(path, name, content, (*required, *filter(None, [column])), _OPTIONAL)
-        self.notes, self.silent, self.column = notes, silent, column
+        given = content if isinstance(content, dict) else {}
+        self.absent = {m: width for m, width in (absent or {}).items() if m not in given}
+        needed = (*(key for key in required if key not in self.absent), *filter(None, [column]))
+        super().__init__(path, name, content, needed, (*_OPTIONAL, *(absent or ())))
+        for m in self.absent:
+            self.require_no_misspelling(m)
+        self.notes, self.silent, self.column = notes, (*silent, *self.absent), column
 
     def split(self) -> Split:
         """Reads everything."""
-        values = {m: self.table(m, np.float32) if m in self.content else self.no_text() for m in MODALITIES}
+        values = {m: self.features(m) for m in MODALITIES}
         tokens = self.tokens(values["text"].shape[1]) if "text_bert" in self.content else None
         starts, lengths = self.real_steps(values, tokens)
         if tokens is not None:
@@ -102,6 +110,20 @@ class Section(Fields):
                 "front or behind; it counts as behind."
             )
         return starts
+
+    def features(self, m: str) -> np.ndarray:
+        """A modality's features, float32 [N, T, D]."""
+        if m in self.content:
+            return self.table(m, np.float32)
+        if m in self.absent:
+            return np.zeros((len(self.ids), 1, self.absent[m]), np.float32)
+        return self.no_text()
+
+    def require_no_misspelling(self, m: str) -> None:
+        """Refuses a key that reads like a modality which may be missing."""
+        known = (*MODALITIES, *_OPTIONAL, "id")
+        if guess := nearest(m, [k for k in self.content if isinstance(k, str) and k not in known]):
+            raise self.error(m, "no such key", "it, or none that reads like it", f"correct it.{guess}")
 
     def no_text(self) -> np.ndarray:
         """The features [N, T, 0] of a text that has none."""

@@ -75,6 +75,7 @@ class ModalitySpec:
       groups: named column groups (sub-features); empty when nobody knows what the columns are.
       mean: per column, over the real steps of the training split; empty when not fitted.
       std: the same for the standard deviation; 1 where a column is constant.
+      absent: clips of the training split without a step of it; None where nobody counted.
     """
 
     width: int
@@ -82,6 +83,7 @@ class ModalitySpec:
     groups: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    absent: int | None = None
 
     def __post_init__(self):
         used: set[int] = set()
@@ -162,7 +164,10 @@ class DatasetSpec:
             for name, modality in record.pop("modalities").items():
                 groups = {k: parse_columns(v) for k, v in modality["groups"].items()}
                 mean, std = tuple(modality["mean"]), tuple(modality["std"])
-                modalities[name] = ModalitySpec(modality["width"], modality["length"], groups, mean, std)
+                absent = modality.get("absent")  # which earlier versions did not count
+                modalities[name] = ModalitySpec(
+                    modality["width"], modality["length"], groups, mean, std, absent
+                )
             known = {field.name for field in dataclasses.fields(cls)} & record.keys()
             fields = {key: _as_tuple(record[key]) for key in known}
             fields["recipe"] = {m: Part.from_record(part) for m, part in record.get("recipe", {}).items()}

@@ -376,6 +376,7 @@ def _dataset(
             groups=layout[m].groups if m != "text" else {},
             mean=mean,
             std=std,
+            absent=0,
         )
     spec = DatasetSpec(
         name="synthetic",

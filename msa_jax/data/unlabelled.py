@@ -29,7 +29,11 @@ _CLIP_KEYS = (*MODALITIES, "raw_text", "text_bert", "audio_lengths", "vision_len
 
 
 def read(
-    path: pathlib.Path, wanted: str = "all", needs_text: bool = True, labelled: bool = False
+    path: pathlib.Path,
+    wanted: str = "all",
+    needs_text: bool = True,
+    labelled: bool = False,
+    absent: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, Split], list[str]]:
     """Reads the clips of a file or store.
 
@@ -38,6 +42,7 @@ def read(
       wanted: "train", "valid", "test", or "all" that is there.
       needs_text: whether text features are required; a model that encodes the text itself needs none.
       labelled: whether labels are read, where there are any.
+      absent: columns of the modalities that a pickle may do without, as its reader was trained for that.
 
     Returns:
       The splits by name, without labels unless these are asked for, and what the reader changed, one
@@ -69,7 +74,7 @@ def read(
     if not labelled:
         sections = {name: _unlabelled(section) for name, section in sections.items()}
     splits = {
-        name: Section(path, name, section, notes, required, silent).split()
+        name: Section(path, name, section, notes, required, silent, absent).split()
         for name, section in sections.items()
     }
     return splits, [note.lstrip() for note in notes]

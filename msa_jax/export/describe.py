@@ -66,6 +66,7 @@ def preprocessing(run: Trained, tokenizer: Sequence[str]) -> dict[str, Any]:
         "stored_steps": {m: r.length for m, r in run.spec.modalities.items()},
         "read_steps": {m: r.length for m, r in read.modalities.items()},
         "tokenizer": list(tokenizer),
+        "may_lack": list(run.may_lack),
     }
 
 

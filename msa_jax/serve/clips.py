@@ -111,13 +111,14 @@ class Reader:
             raise Refused(f"{where} is no JSON object; give one with {', '.join(self.keys)}.")
         _check_keys(content, self.keys, where)
         given = [name for name in self.texts if content.get(name) is not None]
-        if len(given) != 1:
+        silent = not given and self.texts == ["text"] and self.spec["modalities"]["text"]["may_be_absent"]
+        if len(given) != 1 and not silent:
             found = " and ".join(given) or "none of them"
             raise Refused(f"{where} needs {' or '.join(self.texts)}; found {found}.")
         values = {
             m: self._features(m, content.get(m), f"{m} of {where}", strict)
             for m in MODALITIES
-            if m != "text" or given == ["text"]
+            if m != "text" or silent or given == ["text"]
         }
         if given == ["text_bert"]:
             return Clip(values, tokens=self._tokens(content["text_bert"], where, strict))
@@ -127,10 +128,11 @@ class Reader:
     def _features(self, m: str, given: Any, where: str, strict: bool) -> np.ndarray:
         """[T, D] of one modality."""
         width, most = self.spec["modalities"][m]["width"], self.spec["modalities"][m]["steps"]
-        if given is None:
-            raise Refused(f"{where} is missing; give a list of steps with {width} numbers each.")
-        if given == []:
-            return np.zeros((0, width), np.float32)
+        if given is None or given == []:
+            if self.spec["modalities"][m]["may_be_absent"]:
+                return np.zeros((0, width), np.float32)
+            found = "is missing" if given is None else "has no steps, and the model was not trained for that"
+            raise Refused(f"{where} {found}; give a list of steps with {width} numbers each.")
         x = _numbers(given, where, f"give a list of steps with {width} numbers each", strict)
         if x.ndim != 2:
             raise Refused(f"{where} has {x.ndim} axes; give a list of steps with {width} numbers each.")

@@ -78,7 +78,8 @@ class ExportScorer:
         tasks = [record["name"] for record in written["outputs"]]
         steps: dict[str, int] = dict(zip(MODALITIES, shapes[-1], strict=True))
         data = dataclasses.replace(read, modalities=self.data.modalities)
-        return described(written["model"], written["task"], tasks, data, shapes, steps, reads)
+        absent = written["preprocessing"].get("may_lack", ())  # which earlier exports do not say
+        return described(written["model"], written["task"], tasks, data, shapes, steps, reads, absent)
 
     def spec(self) -> dict[str, Any]:
         """The exported model, see :func:`msa_jax.serve.scorer.described`."""

@@ -70,7 +70,9 @@ class RunScorer:
         data = dataclasses.replace(trained.model_spec, modalities=stored)
         made = described(model.name, model.task, ("M",), data, shapes, steps, reads)
         predicted = trained.predict(joined([blank(made, shapes[0])]))
-        return described(model.name, model.task, tuple(predicted), data, shapes, steps, reads)
+        return described(
+            model.name, model.task, tuple(predicted), data, shapes, steps, reads, trained.may_lack
+        )
 
     def close(self) -> None:
         """Ends the processes that extract media."""
@@ -92,4 +94,4 @@ class RunScorer:
             most = self._spec["modalities"]["text"]["steps"]
             if int(split.lengths["text"].max()) > most:
                 raise DataError(f"raw_text has more tokens than the {most} that the model is served for.")
-        return self.trained.predict(split)
+        return self.trained.predict_any(split)  # what may be absent, the reader knows

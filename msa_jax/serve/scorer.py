@@ -60,6 +60,7 @@ def described(
     shapes: Sequence[Shape],
     steps: Mapping[str, int],
     reads: Sequence[str],
+    absent: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A model's description.
 
@@ -71,6 +72,7 @@ def described(
       shapes: the padded steps of text, audio and vision that clips are filled to, shortest first.
       steps: per modality, how many a clip may have.
       reads: "text" (features), or "text_bert" (token ids), "raw_text" or both.
+      absent: the modalities that a clip may lack.
     """
     names = data.class_names or THREE_CLASSES  # older runs have three classes and no names
     if task != "classification":
@@ -88,6 +90,7 @@ def described(
             m: {
                 "width": data.modalities[m].width,
                 "steps": steps[m],
+                "may_be_absent": m in absent,
                 "groups": {name: format_columns(c) for name, c in data.modalities[m].groups.items()},
             }
             for m in MODALITIES

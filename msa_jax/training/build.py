@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -26,11 +27,12 @@ from msa_jax.data.loader import (
     stored_shape,
 )
 from msa_jax.data.preprocess import Preprocess, preprocess_for
-from msa_jax.data.spec import DatasetSpec
+from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.messages import LOGGER
+from msa_jax.models.placeholders import with_placeholders
 from msa_jax.training import optim, pretrained
-from msa_jax.training.corrupt import corrupt_of
+from msa_jax.training.corrupt import absent_of, corrupt_of
 from msa_jax.training.state import TrainState, count_parameters, create_state
 from msa_jax.training.step import Learner, Programs
 
@@ -122,13 +124,27 @@ def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh:
     """The model, objective and optimiser of a configuration."""
     frozen = models.frozen(config.model)
     return Learner(
-        model=models.build(config.model, spec),
+        model=_model_of(config, spec),
         objective=models.objective(config.model, spec),
         optimizer=optim.build_optimizer(config.train, steps_per_epoch, config.model.compat, frozen),
         dtype=PRECISIONS[config.train.precision],
         mesh=mesh,
         frozen=frozen,
     )
+
+
+def _model_of(config: Config, spec: DatasetSpec) -> nn.Module:
+    """The Linen module of a configuration, with placeholders where clips lose something in training."""
+    model, kind, absent = models.build(config.model, spec), config.train.placeholder, absent_of(config)
+    if kind == "zero" and not absent:
+        return model
+    tuned = pretrained.is_tuned(config.model)  # whose text is tokens, and a lost word the unknown one
+    preprocess = preprocess_of(config, spec)
+    means = {}
+    for m in MODALITIES[1 if tuned else 0 :]:
+        stored = np.asarray(spec.modalities[m].mean or np.zeros(spec.modalities[m].width), np.float32)
+        means[m] = preprocess(m, stored[None, None], np.array([1]))[0, 0]
+    return with_placeholders(model, spec, kind, absent, means)
 
 
 def metric_keys(config: Config, spec: DatasetSpec) -> tuple[str, ...]:

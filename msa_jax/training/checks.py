@@ -10,6 +10,7 @@ from msa_jax.data import division
 from msa_jax.data.preprocess import REDUCTIONS, SCALINGS
 from msa_jax.data.spec import METRIC_SETS, MODALITIES, SPLITS, parse_columns
 from msa_jax.errors import ConfigError, DataError, nearest
+from msa_jax.models import placeholders
 from msa_jax.training import build, corrupt, optim, trackers
 
 
@@ -127,6 +128,7 @@ CHOICES = {
     "train.schedule": optim.SCHEDULES,
     "train.precision": tuple(build.PRECISIONS),
     "train.corrupt": corrupt.KINDS,
+    "train.placeholder": placeholders.KINDS,
     "data.source": ("file", "synthetic"),
     "data.metrics": METRIC_SETS,
     "data.split": division.SPLIT_KINDS,
@@ -166,9 +168,25 @@ def check_values(config: Config) -> None:
         require_choice(key, flat[key], known)
     division.check_setting(config.data)
     optim.check_groups(config.train)
+    _check_losses(config)
     _check_columns(config.data)
     _check_monitor(config)
     models.check(config.model)
+
+
+def _check_losses(config: Config) -> None:
+    """What does not go with lost steps and modalities."""
+    train = config.train
+    if train.placeholder != "zero" and train.corrupt == "none":
+        raise ConfigError(
+            f"train.placeholder={train.placeholder!r} stands where something was lost, and training clips "
+            "lose nothing; set train.corrupt."
+        )
+    if config.model.compat and (train.placeholder != "zero" or train.corrupt == "modalities"):
+        raise ConfigError(
+            "model.compat=True reads padding, so that clips cannot lack a modality; leave it out, or train "
+            "without train.corrupt=modalities and train.placeholder."
+        )
 
 
 def _check_columns(data: Config) -> None:

@@ -65,6 +65,12 @@ class Corrupt:
         return keep_steps(draws(keys, m, noise, steps), lengths, rates, ends)
 
 
+def absent_of(config: Config) -> tuple[str, ...]:
+    """The modalities that clips may lack as a whole, because training clips lost them."""
+    train = config.train
+    return tuple(train.corrupt_modalities) if train.corrupt == "modalities" else ()
+
+
 def corrupt_of(config: Config) -> Corrupt | None:
     """What a run's training clips lose; None for nothing."""
     train = config.train

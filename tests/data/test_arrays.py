@@ -33,6 +33,19 @@ def test_tokens_and_transcripts_stand_in_for_text():
     assert written.raw_text.tolist() == ["some words"]
 
 
+def test_what_a_model_can_do_without_may_be_missing_or_none():
+    absent = {"audio": 1, "vision": 4}
+    made = split_of({"text": np.ones((3, 2))}, absent=absent)
+    assert {m: x.shape[2] for m, x in made.values.items()} == {"text": 2, "audio": 1, "vision": 4}
+    assert [made.lengths[m].tolist() for m in ("text", "audio", "vision")] == [[3], [0], [0]]
+    some = split_of({"text": [np.ones((3, 2))] * 2, "audio": [None, np.ones((5, 1))]}, absent=absent)
+    assert some.lengths["audio"].tolist() == [0, 5]
+    with pytest.raises(DataError, match="clip 0 of audio has the shape"):
+        split_of({**ONE, "audio": [None]}, absent={"vision": 4})
+    said = split_of({"vision": np.ones((2, 4))}, raw_text=["well"], absent={**absent, "text": 2})
+    assert said.values["text"].shape[2] == 0  # the transcript stands for it
+
+
 @pytest.mark.parametrize(
     ("features", "more", "says"),
     [

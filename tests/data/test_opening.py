@@ -238,4 +238,4 @@ def test_real_mosi_statistics(shared_data, tmp_path):
         np.testing.assert_allclose(modality.std, std, rtol=1e-7)
         scaled = clean.standardise(data["train"][m], np.array(modality.mean), np.array(modality.std))
         assert np.abs(scaled.mean((0, 1), dtype=np.float64)).max() < 1e-3
-    assert ModalitySpec(100, 1, {}, modality.mean, modality.std) == modality
+    assert ModalitySpec(100, 1, {}, modality.mean, modality.std, absent=0) == modality

@@ -99,7 +99,12 @@ def test_health_spec_and_documentation(client):
     asked = client(limits=Limits(clips=7))
     assert asked.get("/health").json() == {"status": "ok", "waiting": 0}
     spec = asked.get("/spec").json()
-    assert spec["modalities"]["audio"] == {"width": 3, "steps": 9, "groups": {}}
+    assert spec["modalities"]["audio"] == {
+        "width": 3,
+        "steps": 9,
+        "may_be_absent": False,
+        "groups": {},
+    }
     assert (spec["limits"]["clips"], spec["media"], spec["shapes"]) == (7, False, [[3, 4, 4], [6, 9, 8]])
     schema = asked.get("/openapi.json").json()
     assert set(schema["paths"]) == {"/predict", "/predict/batch", "/health", "/spec"}

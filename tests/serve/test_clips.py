@@ -12,7 +12,12 @@ from msa_jax.serve.clips import Reader, joined
 from msa_jax.serve.limits import Refused
 
 SPEC = serving.FakeScorer().spec()
-TOKENS = {**SPEC, "reads": {"text": False, "text_bert": True, "raw_text": True}}
+#: Of a model that was trained on clips without sound or faces.
+LENIENT = {
+    **SPEC,
+    "modalities": {m: {**record, "may_be_absent": m != "text"} for m, record in SPEC["modalities"].items()},
+}
+TOKENS = {**LENIENT, "reads": {"text": False, "text_bert": True, "raw_text": True}}
 SPOKEN = {"audio": [], "vision": []}
 
 
@@ -22,7 +27,7 @@ def read(content, spec=SPEC):
 
 
 def test_clips_of_any_length_are_joined():
-    clips = [read(clip((2, 3, 1))), read(clip((6, 0, 8), 0.25))]
+    clips = [read(clip((2, 3, 1))), read(clip((6, 0, 8), 0.25), LENIENT)]
     split = joined(clips)
     assert {m: x.shape for m, x in split.values.items()} == {
         "text": (2, 6, 4),
@@ -51,6 +56,8 @@ def test_clips_of_any_length_are_joined():
         ({**clip(), "visoin": []}, "unknown key 'visoin'. Did you mean 'vision'?"),
         ({**clip(), "\udc80zz": 1}, "unknown key '\\udc80zz'. The keys are text, audio, vision."),
         ({"text": [[0] * 4]}, "audio of the clip is missing"),
+        ({**clip(), "audio": None}, "audio of the clip is missing"),
+        ({**clip(), "audio": []}, "audio of the clip has no steps, and the model was not trained for that"),
         ({"audio": [], "vision": []}, "needs text"),
         ({**clip(), "audio": [[1, 2, "3"]]}, "audio of the clip does not hold numbers alone"),
         ({**clip(), "audio": [[1, 2, None]]}, "audio of the clip does not hold numbers alone"),
@@ -74,6 +81,22 @@ def test_what_is_no_clip_is_one_sentence(content, sentence):
     assert sentence in text
     assert "\n" not in text
     assert text.endswith((".", "?"))
+
+
+def test_a_model_trained_for_it_takes_clips_without_a_modality():
+    whole = clip((2, 3, 1))
+    for without in (
+        {**whole, "audio": []},
+        {**whole, "audio": None},
+        {"text": whole["text"], "vision": [[1, 2]]},
+    ):
+        made = read(without, LENIENT)
+        assert made.values["audio"].shape == (0, 3)
+    with pytest.raises(Refused, match="needs text"):
+        read({"audio": whole["audio"], "vision": whole["vision"]}, LENIENT)
+    everything = {m: {**record, "may_be_absent": True} for m, record in SPEC["modalities"].items()}
+    silent = read({"vision": whole["vision"]}, {**SPEC, "modalities": everything})
+    assert joined([silent, read(whole)]).lengths["text"].tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,11 @@ KINDS = {
     "encoder, unimodal scores": ("self_mm", []),
 }
 PLAIN, ENCODER = "one vector per clip", "encoder, unimodal scores"
+#: Runs whose training clips lost modalities.
+LENIENT = {
+    "may lack sound": ("lf_dnn", ["train.corrupt=modalities", "train.corrupt_modalities=('audio',)"]),
+    "may lack all, aligned": ("mfn", ["train.corrupt=modalities", "train.placeholder=learned"]),
+}
 WORDS = {word: number for number, word in enumerate(encoder_files.WORDS)}
 
 
@@ -70,7 +75,7 @@ def run(tmp_path_factory):
 
     def of_kind(kind: str) -> pathlib.Path:
         if kind not in made:
-            model, overrides = KINDS[kind]
+            model, overrides = (KINDS | LENIENT)[kind]
             if kind == ENCODER:
                 overrides = [f"model.encoder.folder={encoder_files.folder(base / 'bert')}"]
             settings = [f"data.path={data}", "train.devices=1", "data.buckets=1", *overrides]
@@ -280,13 +285,49 @@ def test_classes_with_names():
     ]
 
 
-def test_a_clip_without_frames_is_scored(run, tmp_path, capsys):
+def test_a_clip_without_sound_is_scored_by_a_run_that_was_trained_for_it_alone(
+    run, trained, tmp_path, capsys
+):
     clip = one_clip(content()["test"], 0)
-    for m in ("audio", "vision"):
-        path = feature_files.write(tmp_path / "clip.pkl", clip | {m: clip[m][:0]})
-        rows, said = printed(run(PLAIN), path, capsys=capsys)
-        assert np.isfinite(float(rows[0]["score"]))
+    missing = {key: x for key, x in clip.items() if key != "audio"}
+    found = []
+    for silent in (clip | {"audio": clip["audio"][:0]}, missing):
+        path = feature_files.write(tmp_path / "clip.pkl", silent)
+        rows, said = printed(run("may lack sound"), path, capsys=capsys)
         assert said == ""
+        found.append(float(rows[0]["score"]))
+        with pytest.raises(DataError, match=r"have no audio .* was not trained for that; leave|key 'audio'"):
+            trained(PLAIN).predict(path)
+    path = feature_files.write(tmp_path / "clip.pkl", missing | {"adio": clip["audio"]})
+    with pytest.raises(DataError, match="Did you mean 'adio'"):
+        trained("may lack sound").predict(path)
+    arrays = {m: clip[m] for m in ("text", "vision")}
+    found.append(trained("may lack sound").predict(**arrays)["M"][0])
+    lists = {m: [x, x] for m, x in arrays.items()}
+    found += trained("may lack sound").predict(**lists, audio=[None, clip["audio"][:0]])["M"].tolist()
+    np.testing.assert_allclose(found, found[0], atol=1e-6, rtol=0)
+    with pytest.raises(DataError, match="1 of 1 clips have no vision"):
+        trained("may lack sound").predict(text=clip["text"], audio=clip["audio"], vision=clip["vision"][:0])
+    with pytest.raises(DataError, match="audio is missing"):
+        trained(PLAIN).predict(**arrays)
+
+
+def test_words_are_needed_where_the_others_are_put_to_their_steps(trained):
+    model, clip = trained("may lack all, aligned"), one_clip(content()["test"], 0)
+    assert model.may_lack == ("audio", "vision")
+    assert np.isfinite(model.predict(text=clip["text"])["M"]).all()
+    with pytest.raises(DataError, match="text is missing"):
+        model.predict(audio=clip["audio"])
+
+
+def test_a_run_whose_training_clips_lacked_a_modality_takes_such_clips(tmp_path):
+    data = content()
+    data["train"]["audio_lengths"][0] = 0
+    path = feature_files.write(tmp_path / "data.pkl", data)
+    adopt(load(f"{CONFIG}:lf_dnn,tiny", [f"data.path={path}"]), tmp_path / "run", random_variables)
+    model, clip = msa_jax.load(tmp_path / "run"), one_clip(data["test"], 0)
+    assert model.may_lack == ("audio",)
+    assert np.isfinite(model.predict(text=clip["text"], vision=clip["vision"])["M"]).all()
 
 
 def test_scores_and_formats():

@@ -1,5 +1,6 @@
 """The export command: what it writes runs elsewhere, and it leaves nothing where something is wrong."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -71,6 +72,23 @@ def test_a_program_runs_with_jax_alone(runs, tmp_path, capsys):
     header, *rows = alone(tmp_path / "out" / "run.py", file).splitlines()
     assert header == "M"
     np.testing.assert_allclose(np.array(rows, float), trained.predict(clips)["M"], atol=1e-5)
+
+
+def test_a_program_reads_clips_without_a_modality_as_the_run_does(runs, tmp_path):
+    folder = runs(
+        1, "train.corrupt=modalities", "train.corrupt_modalities=('audio',)", "train.placeholder=learned"
+    )
+    exporting.export([folder], "stablehlo", tmp_path / "out")
+    spec = json.loads((tmp_path / "out" / "spec.json").read_text())
+    assert spec["preprocessing"]["may_lack"] == ["audio"]
+    trained = msa_jax.load(folder)
+    clips = checking.random_clips(trained, 3)
+    silent = dataclasses.replace(clips, lengths={**clips.lengths, "audio": np.zeros(3, np.int32)})
+    written = checking.scorer(program.build([trained]), stablehlo.read(tmp_path / "out"))(silent)["M"]
+    np.testing.assert_allclose(written, trained.predict(silent)["M"], atol=1e-5)
+    assert np.abs(written - trained.predict(clips)["M"]).max() > 1e-4
+    with pytest.raises(MsaJaxError, match="have no audio"):
+        msa_jax.load(runs()).predict(silent)
 
 
 def test_spec_and_card_say_what_went_in(runs, tmp_path):

@@ -20,7 +20,7 @@ from msa_jax.errors import ConfigError
 from msa_jax.messages import LOGGER
 
 if TYPE_CHECKING:
-    from msa_jax.studies.robustness import Sheet
+    from msa_jax.studies.robustness_tables import Sheet
 
 #: A run's page, which gets a section.
 _REPORT = "report.html"
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     messages.set_up(options)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
     from msa_jax.robust import protocols, table
-    from msa_jax.studies import robustness
+    from msa_jax.studies import robustness, robustness_tables
     from msa_jax.training import build
 
     asked = robustness.Asked(
@@ -61,8 +61,8 @@ def main(argv: list[str]) -> None:
             for label, seeds in runs.items()
         ]
     out = options.out or options.workdir[0] / table.FOLDER / options.protocol
-    paths = robustness.write(rows, asked, out)
-    _print(robustness.sheets(rows, asked)[0], robustness.notes(rows, asked))
+    paths = robustness_tables.write(rows, asked, out)
+    _print(robustness_tables.sheets(rows, asked)[0], robustness_tables.notes(rows, asked))
     LOGGER.info("wrote %s", ", ".join(map(str, paths)))
     if options.out is None and (options.workdir[0] / _REPORT).exists():
         from msa_jax.reports import page

@@ -1,8 +1,6 @@
 """Runs, or the rows of a study, under a protocol of missing data: curves, their sums, tables."""
 
-import csv
 import dataclasses
-import io
 import json
 import math
 import pathlib
@@ -17,16 +15,14 @@ from msa_jax.data.opening import load_dataset
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError, RunError
 from msa_jax.explain.changed import Changed
-from msa_jax.files import read_json, write_whole
+from msa_jax.files import read_json
 from msa_jax.inference import Trained
 from msa_jax.messages import LOGGER
-from msa_jax.robust import protocols, table
+from msa_jax.robust import protocols
 from msa_jax.robust.curves import Curve, measure, summary
 from msa_jax.robust.protocols import Protocol
-from msa_jax.studies import latex, markdown
 from msa_jax.studies.folder import STUDY
 from msa_jax.studies.grid import SEED
-from msa_jax.studies.layout import Entry
 from msa_jax.training import pretrained
 from msa_jax.training.best import load_best
 
@@ -80,10 +76,22 @@ class Row:
         """A metric of every seed at one point, [S]."""
         return np.array([seed[curve].points[point].scores.get(key, math.nan) for seed in self.curves])
 
-    def sums(self, curve: int, kind: str, key: str) -> dict[str, np.ndarray]:
-        """What sums a curve up, by name, of every seed [S]."""
-        found = [summary(seed[curve], kind, key) for seed in self.curves]
+    def sums(self, curve: int, kind: str, key: str, count: int | None = None) -> dict[str, np.ndarray]:
+        """What sums a curve up, or its first ``count`` points, by name, of every seed [S]."""
+        curves = [seed[curve] for seed in self.curves]
+        found = [summary(dataclasses.replace(c, points=c.points[:count]), kind, key) for c in curves]
         return {name: np.array([one[name] for one in found]) for name in found[0]}
+
+    def defined(self, curve: int) -> int:
+        """At how many of its first points all metrics of all seeds are defined."""
+        scores = np.array(
+            [
+                [[point.scores.get(key, math.nan) for key in self.keys] for point in seed[curve].points]
+                for seed in self.curves
+            ]
+        )
+        whole = np.isfinite(scores).all(axis=(0, 2))  # by point
+        return int(np.argmin(whole)) if not whole.all() else len(whole)
 
 
 def find_runs(folders: Sequence[pathlib.Path]) -> dict[str, dict[str, pathlib.Path]]:
@@ -208,172 +216,3 @@ def evaluations(asked: Asked, runs: int) -> int:
     """How many conditions are measured in so many runs."""
     points = len(protocols.SUBSETS) if not asked.protocol.rates else len(asked.rates or asked.protocol.rates)
     return runs * points * len(asked.curves())
-
-
-def write(rows: Sequence[Row], asked: Asked, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Writes ``robustness.csv``, ``.md``, ``.tex`` and, of curves by rate, ``.svg``.
-
-    The picture needs the extra [report]; without it there is none, and that is said.
-
-    Args:
-      rows: with the same metrics.
-      asked: what was measured.
-      folder: made if absent.
-
-    Returns:
-      The files.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make {folder}: {error.strerror}; choose another --out.") from error
-    contents = {".csv": as_csv(rows), ".md": as_markdown(rows, asked), ".tex": as_latex(rows, asked)}
-    files = {suffix: text.encode() for suffix, text in contents.items()}
-    if asked.protocol.rates and (drawn := picture(rows, asked)) is not None:
-        files[".svg"] = drawn
-    paths = {(folder / table.FILE).with_suffix(suffix): content for suffix, content in files.items()}
-    for path, content in paths.items():
-        write_whole(path, content, "make room, or choose another --out")
-    return list(paths)
-
-
-def picture(rows: Sequence[Row], asked: Asked) -> bytes | None:
-    """The curves of all modalities, for MAE and Corr or two metrics of classes; None without [report]."""
-    try:
-        from msa_jax.reports import robustness
-    except ImportError:
-        LOGGER.info("note: there is no picture: it needs the extra, pip install 'msa_jax[report]'.")
-        return None
-    shown = [key for key in ("mae", "corr") if key in rows[0].keys] or list(rows[0].keys[:2])
-
-    def band(row: Row, key: str) -> robustness.Band:
-        points = row.curves[0][0].points
-        scores = np.stack([row.scores(0, place, key) for place in range(len(points))])  # [P, S]
-        deviation = scores.std(axis=1, ddof=1) if len(row.seeds) > 1 else np.zeros(len(points))
-        return robustness.Band([p.rate or 0.0 for p in points], scores.mean(axis=1), deviation)
-
-    panels = {metrics.METRIC_NAMES[key]: {row.label: band(row, key) for row in rows} for key in shown}
-    noise = asked.protocol.name == "noise"
-    return robustness.picture(panels, "signal over noise, dB" if noise else "rate", noise)
-
-
-def as_csv(rows: Sequence[Row]) -> str:
-    """A line per model, seed, curve and point, with unrounded metrics; empty where one is not defined."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    keys = rows[0].keys
-    lost = [f"lost_{m}" for m in MODALITIES]
-    writer.writerow([*table.COLUMNS, *lost, *keys])
-    for row in rows:
-        for seed, curves in zip(row.seeds, row.curves, strict=True):
-            for curve in curves:
-                for point in curve.points:
-                    rate = "" if point.rate is None else f"{point.rate:.9g}"
-                    shares = [f"{point.lost[m]:.6g}" for m in MODALITIES]
-                    scores = [point.scores.get(key, math.nan) for key in keys]
-                    numbers = [f"{x:.9g}" if math.isfinite(x) else "" for x in scores]
-                    writer.writerow([row.label, seed, curve.modalities, point.label, rate, *shares, *numbers])
-    return text.getvalue()
-
-
-@dataclasses.dataclass(frozen=True)
-class Sheet:
-    """A table in plain words."""
-
-    title: str
-    header: list[str]
-    lines: list[list[str]]
-
-
-def sheets(rows: Sequence[Row], asked: Asked) -> list[Sheet]:
-    """The tables: of several models what sums their curves up, and then every curve."""
-    kind = asked.protocol.summary
-    first = "kept" if not asked.protocol.rates else "rate"
-    names = [metrics.METRIC_NAMES[key] for key in rows[0].keys]
-    found = []
-    for number, (name, _) in enumerate(asked.curves()):
-        if len(rows) > 1:
-            last = list(rows[0].sums(number, kind, rows[0].keys[0]))
-            chosen = "area / range" if "area / range" in last else last[0]
-            lines = [
-                [row.label, *(_entry(key, row.sums(number, kind, key)[chosen]) for key in row.keys)]
-                for row in rows
-            ]
-            found.append(Sheet(f"{_of(name)}: {chosen}", ["model", *names], lines))
-    for row in rows:
-        for number, (name, _) in enumerate(asked.curves()):
-            labels = [point.label for point in row.curves[0][number].points]
-            lines = [
-                [label, *(_entry(key, row.scores(number, place, key)) for key in row.keys)]
-                for place, label in enumerate(labels)
-            ]
-            by_key = {key: row.sums(number, kind, key) for key in row.keys}
-            for what in by_key[row.keys[0]]:
-                lines.append([what, *(_entry(key, by_key[key][what]) for key in row.keys)])
-            found.append(Sheet(f"{row.label}, {_of(name).lower()}", [first, *names], lines))
-    return found
-
-
-def _of(curve: str) -> str:
-    return "All modalities" if curve == ALL else f"{curve} alone"
-
-
-def _entry(key: str, values: np.ndarray) -> str:
-    """Mean and deviation over the seeds; "–" where a seed has no figure."""
-    if not np.isfinite(values).all():
-        return Entry(key, None).text
-    deviation = float(values.std(ddof=1)) if len(values) > 1 else None
-    return Entry(key, float(values.mean()), deviation).text
-
-
-def notes(rows: Sequence[Row], asked: Asked) -> list[str]:
-    """What a reader of the tables must know."""
-    protocol, seeds = asked.protocol, {len(row.seeds) for row in rows}
-    where = asked.source or "the data of each run"
-    found = [
-        f"{protocol.name}: {protocol.about}",
-        f"On the {asked.split} split of {where}; shares in percent.",
-        "Lost steps keep their place: features there are zero as the model reads them"
-        + (", words the unknown token." if protocol.words else "."),
-    ]
-    if seeds != {1}:
-        found.append(
-            "Mean ± standard deviation over "
-            + (f"{seeds.pop()} seeds." if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)} seeds.")
-        )
-    grid = ", ".join(f"{rate:.3g}" for rate in asked.rates or protocol.rates)
-    if protocol.summary.startswith("area") and grid:
-        found.append(
-            f"area: by trapezoids over the rates {grid} (AUILC, in units of the metric); area / range: "
-            "divided by the range of the rates."
-        )
-    if "loss" in protocol.summary:
-        found.append("clean - area: the metric at rate 0 less the area (effective robustness).")
-    if asked.compat and protocol.compat:
-        found.append(f"By the public code's arithmetic: {protocol.compat_about}")
-    if any(math.isnan(score) for row in rows for score in _all_scores(row)):
-        found.append("\N{EN DASH}: not defined, as the correlation of constant predictions.")
-    return found
-
-
-def _all_scores(row: Row) -> Iterator[float]:
-    for curves in row.curves:
-        for curve in curves:
-            for point in curve.points:
-                yield from (point.scores.get(key, math.nan) for key in row.keys)
-
-
-def as_markdown(rows: Sequence[Row], asked: Asked) -> str:
-    """The tables as Markdown."""
-    parts = [f"# Robustness: {asked.protocol.name}"]
-    for sheet in sheets(rows, asked):
-        escaped = [[markdown.escape(text) for text in line] for line in (sheet.header, *sheet.lines)]
-        parts += [f"## {markdown.escape(sheet.title)}", markdown.grid(escaped[0], escaped[1:], 1)]
-    parts.append("\n".join(f"- {markdown.escape(note)}" for note in notes(rows, asked)))
-    return "\n\n".join(parts) + "\n"
-
-
-def as_latex(rows: Sequence[Row], asked: Asked) -> str:
-    """The tables as LaTeX."""
-    tables = [(f"{asked.protocol.name}. {s.title}", s.header, s.lines) for s in sheets(rows, asked)]
-    return latex.plain_tables(tables, notes(rows, asked))

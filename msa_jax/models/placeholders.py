@@ -61,9 +61,11 @@ class Placeholders(nn.Module):
         mask = batch.mask[m]
         if self.aligned:
             others = [batch.mask[other] for other in MODALITIES if other != m]
-            return jnp.where(mask.any(axis=1, keepdims=True), mask, others[0] | others[1])
+            return mask | (~mask.any(axis=1, keepdims=True) & (others[0] | others[1]))
         lacking = ~(mask & (batch.values[m] != 0).any(axis=2)).any(axis=1)
-        return jnp.where(lacking[:, None], jnp.arange(mask.shape[1])[None, :] == 0, mask)
+        first = jnp.arange(mask.shape[1])[None, :] == 0
+        # Not jnp.where: onnxruntime has none for bool.
+        return (lacking[:, None] & first) | (~lacking[:, None] & mask)
 
     def _filled(self, m: str, x: jax.Array, mask: jax.Array, stored: jax.Array) -> jax.Array:
         """Features [B, T, D] with the placeholder at the real steps that say nothing."""

@@ -74,17 +74,22 @@ def test_a_program_runs_with_jax_alone(runs, tmp_path, capsys):
     np.testing.assert_allclose(np.array(rows, float), trained.predict(clips)["M"], atol=1e-5)
 
 
-def test_a_program_reads_clips_without_a_modality_as_the_run_does(runs, tmp_path):
+@pytest.mark.parametrize("form", ["stablehlo", pytest.param("onnx", marks=pytest.mark.extras)])
+def test_a_program_reads_clips_without_a_modality_as_the_run_does(runs, tmp_path, form):
+    if form == "onnx":
+        pytest.importorskip("jax2onnx")
+        pytest.importorskip("onnxruntime")
     folder = runs(
         1, "train.corrupt=modalities", "train.corrupt_modalities=('audio',)", "train.placeholder=learned"
     )
-    exporting.export([folder], "stablehlo", tmp_path / "out")
+    exporting.export([folder], form, tmp_path / "out")
     spec = json.loads((tmp_path / "out" / "spec.json").read_text())
     assert spec["preprocessing"]["may_lack"] == ["audio"]
     trained = msa_jax.load(folder)
     clips = checking.random_clips(trained, 3)
     silent = dataclasses.replace(clips, lengths={**clips.lengths, "audio": np.zeros(3, np.int32)})
-    written = checking.scorer(program.build([trained]), stablehlo.read(tmp_path / "out"))(silent)["M"]
+    read = {"stablehlo": stablehlo, "onnx": onnx}[form].read(tmp_path / "out")
+    written = checking.scorer(program.build([trained]), read)(silent)["M"]
     np.testing.assert_allclose(written, trained.predict(silent)["M"], atol=1e-5)
     assert np.abs(written - trained.predict(clips)["M"]).max() > 1e-4
     with pytest.raises(MsaJaxError, match="have no audio"):

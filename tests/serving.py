@@ -33,10 +33,13 @@ MEDIA: dict[str, Any] = {
         }
         for k in range(5)
     ],
+    "parts": {"text": 0.71, "audio": -0.24, "vision": 0.05},
+    "nothing_known": 0.1,
     "moved_by": [
         {"modality": "audio", "group": "MFCC", "effect": -0.31},
         {"modality": "vision", "group": "FaceLmk", "effect": 0.12},
     ],
+    "words": [{"word": "not", "effect": -0.44}, {"word": "<i>far</i>", "effect": 0.52}],
 }
 
 

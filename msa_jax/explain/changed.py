@@ -38,35 +38,76 @@ class Beside(NamedTuple):
     keys: np.ndarray
 
 
+class Program:
+    """A run's prediction for changed clips, compiled once per padded shape and number of rows.
+
+    One that is kept serves any number of splits, so that a server compiles nothing for a clip.
+
+    Args:
+      trained: the run.
+      seed: of added noise.
+
+    Attributes:
+      trained: the run.
+      traces: how often the prediction was traced, for tests and benchmarks: once per padded shape and number
+        of rows, and once more for noise.
+    """
+
+    def __init__(self, trained: Trained, seed: int = 1111):
+        self.trained, self._seed = trained, seed
+        tokens = pretrained.is_tuned(trained.config.model)
+        self._unknown = unknown_token(trained.workdir / TOKENIZER) if tokens else 0  # features have no tokens
+        self.traces = 0
+        self._compiled = jax.jit(self._predict, static_argnames="shape")
+
+    def __call__(self, item: Any, beside: Beside, filler: Mapping[str, np.ndarray], shape: Shape) -> Any:
+        """Per task the predictions for a batch after a change, [B] or [B, C].
+
+        Args:
+          item: the batch, as :meth:`msa_jax.inference.Trained.items` gives it.
+          beside: what is changed of it.
+          filler: per modality [D], what is lost becomes.
+          shape: its padded steps.
+        """
+        weights = self.trained.params, self.trained.batch_stats
+        return self._compiled(*weights, item, beside, filler, shape=shape)
+
+    def _predict(
+        self, params: Any, batch_stats: Any, item: Any, beside: Beside, filler: Any, shape: Shape
+    ) -> Any:
+        self.traces += 1
+        batch: Batch = batch_of(None, jax.tree.map(lambda x: x[0], item), shape)
+        if beside.noise:
+            batch = add_noise(batch, jnp.asarray(beside.keys), beside.noise, self._seed)
+        batch = drop(hide_columns(batch, beside.columns, filler), beside.kept, self._unknown, filler)
+        return infer(self.trained.learner, params, batch_stats, batch).predictions
+
+
 class Changed:
     """A split as a run reads it, prepared once, and what the run predicts for changed copies of it.
 
     Args:
-      trained: the run.
+      program: of the run, kept where there are more splits to come.
       split: N clips as they are stored.
       mean: what is lost becomes the training split's mean; else it becomes zero as the model reads it.
-      seed: of added noise.
 
     Attributes:
+      program: of the run.
+      prepared: the split as the run reads it.
       clips: what protocols must know of the clips.
-      traces: how often the prediction was traced, for tests and benchmarks: once per padded shape, and once
-        more for noise.
 
     Raises:
       DataError: if the clips do not have what the model was trained on.
     """
 
-    def __init__(self, trained: Trained, split: Split, mean: bool = False, seed: int = 1111):
-        self._trained, self._seed = trained, seed
-        self.prepared = trained.prepare(split)
+    def __init__(self, program: Program, split: Split, mean: bool = False):
+        self.program, self._trained = program, program.trained
+        self.prepared = self._trained.prepare(split)
         steps = {m: self.prepared.values[m].shape[1] for m in MODALITIES}
-        tokens = pretrained.is_tuned(trained.config.model)
-        self._unknown = unknown_token(trained.workdir / TOKENIZER) if tokens else 0  # features have no tokens
+        tokens = pretrained.is_tuned(self._trained.config.model)
         self.clips = Clips.of(self.prepared.ids.tolist(), self.prepared.lengths, steps, tokens)
         self._widths = {m: self.prepared.values[m].shape[2] for m in MODALITIES}
         self._filler = {m: self._filling(m, mean) for m in MODALITIES}
-        self.traces = 0
-        self._program = jax.jit(self._predict, static_argnames="shape")
 
     def _filling(self, modality: str, mean: bool) -> np.ndarray:
         """What stands in for a lost step, as the model reads it, [D]."""
@@ -104,18 +145,7 @@ class Changed:
 
     def ask(self, chunk: Chunk, item: Any, beside: Beside) -> dict[str, jax.Array]:
         """Per task the predictions for a batch after a change, [B] or [B, C]."""
-        weights = self._trained.params, self._trained.batch_stats
-        return self._program(*weights, item, beside, self._filler, shape=chunk.shape)
-
-    def _predict(
-        self, params: Any, batch_stats: Any, item: Any, beside: Beside, filler: Any, shape: Shape
-    ) -> Any:
-        self.traces += 1
-        batch: Batch = batch_of(None, jax.tree.map(lambda x: x[0], item), shape)
-        if beside.noise:
-            batch = add_noise(batch, jnp.asarray(beside.keys), beside.noise, self._seed)
-        batch = drop(hide_columns(batch, beside.columns, filler), beside.kept, self._unknown, filler)
-        return infer(self._trained.learner, params, batch_stats, batch).predictions
+        return self.program(item, beside, self._filler, chunk.shape)
 
 
 def _taken(split: Split, rows: Mapping[str, np.ndarray]) -> Split:

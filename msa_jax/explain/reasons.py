@@ -9,7 +9,7 @@ values: they add up to the score less that of a clip of which nothing is known.
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ import numpy as np
 from msa_jax.data.dataset import Split
 from msa_jax.data.loader import Chunk
 from msa_jax.data.spec import MODALITIES
-from msa_jax.explain.changed import Beside, Changed
+from msa_jax.explain.changed import Beside, Changed, Program
 from msa_jax.inference import Trained
 from msa_jax.robust import corruptions
 
@@ -91,24 +91,29 @@ def cut(length: int, count: int = STRETCHES) -> list[Stretch]:
 
 
 def explain(
-    trained: Trained, split: Split, words: Sequence[Sequence[Stretch] | None] | None = None
+    run: Trained | Program,
+    split: Split,
+    words: Sequence[Sequence[Stretch] | None] | None = None,
+    over: Collection[str] = MODALITIES,
 ) -> list[Reasons]:
     """The reasons of N clips' scores.
 
     Args:
-      trained: the run.
+      run: the run, or its program, kept from call to call so that each padded shape is compiled once for all.
       split: the clips as they are stored.
       words: of each clip its words as steps of the text; None, or None for a clip: every step of text is a
         stretch, of token ids all but the first and the last.
+      over: the modalities whose stretches are taken away by turns; the others have none.
 
     Raises:
       DataError: if the clips do not have what the model was trained on.
     """
-    changed = Changed(trained, split, mean=True)
-    stretches = _stretches(changed, words or [None] * len(split))
+    changed = Changed(run if isinstance(run, Program) else Program(run), split, mean=True)
+    groups = {m: modality.groups for m, modality in changed.program.trained.spec.modalities.items()}
+    stretches = _stretches(changed, words or [None] * len(split), over)
     found: list[Reasons | None] = [None] * len(split)
     for chunk, item in changed.items():
-        batch = _Batch(changed, chunk, item, {m: trained.spec.modalities[m].groups for m in MODALITIES})
+        batch = _Batch(changed, chunk, item, groups)
         real = chunk.weight[0] > 0
         rows = chunk.index[0][real]
         own = {m: [stretches[m][row] for row in rows] for m in MODALITIES}
@@ -117,7 +122,9 @@ def explain(
     return [reasons for reasons in found if reasons is not None]
 
 
-def _stretches(changed: Changed, words: Sequence[Sequence[Stretch] | None]) -> dict[str, list[list[Stretch]]]:
+def _stretches(
+    changed: Changed, words: Sequence[Sequence[Stretch] | None], over: Collection[str]
+) -> dict[str, list[list[Stretch]]]:
     """Per modality and clip the stretches that are taken away by turns."""
     lengths, inner = changed.clips.lengths, int(changed.clips.tokens)
     found = {m: [cut(int(n)) if n > 1 else [] for n in lengths[m]] for m in ("audio", "vision")}
@@ -125,7 +132,8 @@ def _stretches(changed: Changed, words: Sequence[Sequence[Stretch] | None]) -> d
     for given, n in zip(words, lengths["text"].tolist(), strict=True):
         single = [Stretch(k, k + 1) for k in range(inner, n - inner)]
         text.append(list(given) if given is not None else single)
-    return {"text": text, **found}
+    found["text"] = text
+    return {m: found[m] if m in over else [[] for _ in words] for m in MODALITIES}
 
 
 class _Batch:

@@ -31,14 +31,14 @@ def answers(predictions: Mapping[str, np.ndarray], spec: Mapping[str, Any]) -> l
         ]
         named = {task: [names[int(k)] for k in y.argmax(axis=1)] for task, y in others.items()}
         return _with(made, "classes", named)
-    made = [{"score": _rounded(y)} for y in final]
+    made = [{"score": rounded(y)} for y in final]
     if edges is not None:
         for row, k in zip(made, metrics.sentiment_of(final, spec["metrics"], tuple(edges)), strict=True):
             row["class"] = names[int(k)] if row["score"] is not None else None
-    return _with(made, "scores", {task: [_rounded(v) for v in y] for task, y in others.items()})
+    return _with(made, "scores", {task: [rounded(v) for v in y] for task, y in others.items()})
 
 
-def _rounded(score: np.floating) -> float | None:
+def rounded(score: np.floating | float) -> float | None:
     """The nine digits that make a float32 exact; None for what is not finite."""
     return float(f"{score:.9g}") if np.isfinite(score) else None
 

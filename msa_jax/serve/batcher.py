@@ -126,15 +126,20 @@ def bucket(steps: Shape, shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
 def warm_up(scorer: Scorer, rows: int = ROWS) -> int:
     """Runs every padded shape with every power of two of rows that the batcher can ask for.
 
+    Of a scorer that reads media files, also what explains a clip of that shape.
+
     Returns:
-      How many calls these were.
+      How many calls of the batcher's these were.
     """
     began, spec, calls = time.perf_counter(), scorer.spec(), 0
+    warm_media = getattr(scorer, "warm_media", None)
     for text, audio, vision in spec["shapes"]:
         clip, count = blank(spec, (text, audio, vision)), 1
         while count <= rows:
             scorer.score(joined([clip] * count))
             calls, count = calls + 1, 2 * count
+        if warm_media is not None:
+            warm_media(joined([clip]))
         LOGGER.debug("ready for %d x %d x %d steps", text, audio, vision)
     LOGGER.info("ready after %d calls, %.1f s", calls, time.perf_counter() - began)
     return calls

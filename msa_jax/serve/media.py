@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 
 from msa_jax.data.dataset import Split
-from msa_jax.explain.occlusion import group_effects
 from msa_jax.inference import Trained
 from msa_jax.media import fresh
 from msa_jax.media.pool import Pool
 from msa_jax.serve.answers import answers
+from msa_jax.serve.reasons import Explainer
 
 #: Clips that are extracted at once; a server's cores are shared with the model.
 _PROCESSES = 1
-#: Groups that are named at most.
-_NAMED = 12
 
 
 class MediaReader:
@@ -45,11 +43,16 @@ class MediaReader:
         plan, self._recipe = trained.plan({})
         self._plan = dataclasses.replace(plan, longest=longest)
         self._trained, self._score_once, self._rows = trained, score, rows
+        self._explain = Explainer(trained, plan.encoder)
         self._pool = Pool(_PROCESSES, seconds)
 
     def close(self) -> None:
         """Ends the processes."""
         self._pool.__exit__(None, None, None)
+
+    def warm_up(self, clip: Split) -> None:
+        """Compiles what the reasons of a clip of this padded shape need."""
+        self._explain.warm_up(clip)
 
     def __call__(
         self, path: pathlib.Path, window: float, stride: float, model: Mapping[str, Any]
@@ -75,8 +78,7 @@ class MediaReader:
             {"start": start, "end": end, **row, "words": parts.features[clip.id].transcript}
             for (_, start, end), clip, row in zip(places, parts.clips, found, strict=True)
         ]
-        effects = group_effects(whole, self._trained.spec, self._score)[:_NAMED]
-        answer["moved_by"] = [dataclasses.asdict(effect) for effect in effects]
+        answer |= self._explain(whole)
         answer["notes"] = [f"{modality}: {_without(path, note)}." for modality, note in features.notes]
         return answer
 

@@ -24,6 +24,10 @@ _ANSWER = {
         "classes": {"type": "object", "description": "of single modalities, from a classifier"},
     },
 }
+_EFFECT = {
+    "type": ["number", "null"],
+    "description": "the score, or the predicted class's probability, less what it is without this",
+}
 _MEDIA = {
     "type": "object",
     "properties": {
@@ -43,6 +47,15 @@ _MEDIA = {
                 },
             },
         },
+        "parts": {
+            **_SCORES,
+            "description": "Shapley values of text, audio and vision, which add up to the score, or the "
+            "predicted class's probability, less nothing_known",
+        },
+        "nothing_known": {
+            "type": ["number", "null"],
+            "description": "what a clip without all three would get",
+        },
         "moved_by": {
             "type": "array",
             "description": "sub-features, the largest effects first",
@@ -51,9 +64,14 @@ _MEDIA = {
                 "properties": {
                     "modality": {"type": "string"},
                     "group": {"type": "string"},
-                    "effect": {"type": "number", "description": "change of the score"},
+                    "effect": _EFFECT,
                 },
             },
+        },
+        "words": {
+            "type": "array",
+            "description": "in their order; not of long transcripts",
+            "items": {"type": "object", "properties": {"word": {"type": "string"}, "effect": _EFFECT}},
         },
     },
 }

@@ -140,6 +140,27 @@
     return element("div", { class: "scroll", tabindex: "0" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)));
   }
 
+  /* Rows of [name, change], each with a bar to the left or right of the middle. */
+  function changes(rows) {
+    const most = Math.max(...rows.map(([, value]) => Math.abs(value)));
+    return bars(rows.map(([title, value]) => [title, value, signed(value)]), -most, most);
+  }
+
+  /* What the modalities add up to, and what moved the score by itself. */
+  function why(content) {
+    const parts = Object.entries(content.parts || {}).filter(([, value]) => known(value));
+    if (parts.length) {
+      const of = known(content.score) ? "the score" : "the probability of " + content.class;
+      const start = known(content.nothing_known) ? "From " + signed(content.nothing_known) + ", " + of + " if nothing were known, the parts lead to what the model says." : "";
+      card("Parts", changes(parts.map(([modality, value]) => [name(modality), value])), element("p", { class: "quiet" }, start));
+    }
+    const moved = (content.moved_by || []).filter((row) => known(row.effect));
+    if (moved.length) card("Sub-features that moved it", changes(moved.map((row) => [name(row.modality) + (row.group ? ": " + row.group : ""), row.effect])));
+    const said = (content.words || []).filter((row) => known(row.effect));
+    said.sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
+    if (said.length) card("Words that moved it", changes(said.slice(0, 8).map((row) => [row.word, row.effect])));
+  }
+
   function render(content) {
     answer = content;
     const [low, high] = spec.label_range;
@@ -156,11 +177,7 @@
     if (shares.length) card("Probabilities", bars(shares.map(([c, p]) => [c, p, (100 * p).toFixed(1) + " %"]), 0, 1));
     const classes = Object.entries(content.classes || {});
     if (classes.length) card("Class by modality", table(["", "class"], classes.map(([t, c]) => [name(t), String(c)])));
-    const moved = (content.moved_by || []).filter((row) => known(row.effect));
-    if (moved.length) {
-      const most = Math.max(...moved.map((row) => Math.abs(row.effect)));
-      card("Sub-features that moved it", bars(moved.map((row) => [name(row.modality) + (row.group ? ": " + row.group : ""), row.effect, signed(row.effect)]), -most, most));
-    }
+    why(content);
     if (content.transcript) card("Transcript", element("p", { id: "transcript" }, content.transcript));
     if ((content.notes || []).length) card("Notes", element("ul", {}, ...content.notes.map((text) => element("li", {}, text))));
     const points = content.curve || [];

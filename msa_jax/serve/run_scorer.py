@@ -33,12 +33,14 @@ class RunScorer:
     Attributes:
       score_media: see :class:`msa_jax.serve.scorer.MediaScorer`; only where the run's features were made from
         clips, and what made them is here.
+      warm_media: the same.
 
     Raises:
       RunError: if the folder holds no trained run.
     """
 
     score_media: Callable[[pathlib.Path, float, float], dict[str, Any]]
+    warm_media: Callable[[Split], None]
 
     def __init__(self, workdir: str | pathlib.Path, limits: Limits | None = None):
         self.trained = Trained(workdir)
@@ -50,6 +52,7 @@ class RunScorer:
             LOGGER.info("note: media files are not taken: %s", error)
             return
         self.score_media = lambda path, window, stride: self._media(path, window, stride, self._spec)
+        self.warm_media = self._media.warm_up
 
     @functools.cached_property
     def _spec(self) -> dict[str, Any]:

@@ -43,11 +43,22 @@ class MediaScorer(Scorer, Protocol):
 
         Returns:
           What is known of: "score" and "class" of the whole clip, "scores" (task -> score of one modality),
-          "transcript", "duration" in seconds, "curve" (each {"start", "end", "score", "scores", "words"}),
-          "moved_by" (each {"modality", "group", "effect"}, the largest effects first).
+          "transcript", "duration" in seconds, "curve" (each {"start", "end", "score", "scores", "words"}).
+          And why the clip got its score, or its predicted class the probability: "parts" (modality -> its
+          Shapley value), which add up to that less "nothing_known", what it is when nothing is known of the
+          clip; and that less what it is without a group of columns, "moved_by" (each {"modality", "group",
+          "effect"}, the largest first), or without a word, "words" (each {"word", "effect"}, in order).
 
         Raises:
           MsaJaxError: if the file cannot be read.
+        """
+        ...
+
+    def warm_media(self, split: Split) -> None:
+        """Compiles what the reasons of a media file need; called at the start, for each padded shape.
+
+        Args:
+          split: one clip of that shape.
         """
         ...
 

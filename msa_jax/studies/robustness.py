@@ -14,7 +14,7 @@ from msa_jax.data.dataset import Split
 from msa_jax.data.opening import load_dataset
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError, RunError
-from msa_jax.explain.changed import Changed
+from msa_jax.explain.changed import Changed, Program
 from msa_jax.files import read_json
 from msa_jax.inference import Trained
 from msa_jax.messages import LOGGER
@@ -150,7 +150,7 @@ def measure_row(
     for folder in runs.values():
         trained = Trained(folder)
         clips = _clips(trained, asked)
-        changed = Changed(trained, clips)
+        changed = Changed(Program(trained), clips)
 
         def score(condition: protocols.Condition, trained=trained, clips=clips, changed=changed):
             prediction = changed.predict(condition.change)["M"]

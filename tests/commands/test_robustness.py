@@ -16,7 +16,7 @@ from msa_jax.commands import main
 from msa_jax.configuration import load
 from msa_jax.data.opening import load_dataset
 from msa_jax.errors import ConfigError, MsaJaxError, RunError
-from msa_jax.explain.changed import Changed
+from msa_jax.explain.changed import Changed, Program
 from msa_jax.inference import Trained
 from msa_jax.robust.protocols import conditions, protocol_of
 from msa_jax.training import pretrained
@@ -132,7 +132,7 @@ def test_words_become_the_unknown_token(tuned):
     """What is predicted at rate 1 is what the clips say with all words but the ends unknown."""
     trained = Trained(tuned)
     clips = load_dataset(trained.config.data).splits["test"]
-    changed = Changed(trained, clips)
+    changed = Changed(Program(trained), clips)
     points = conditions(protocol_of("tfrnet"), changed.clips, [0.0, 1.0])
     whole, lost = (changed.predict(point.change)["M"] for point in points)
     np.testing.assert_allclose(whole, trained.predict(clips)["M"], atol=1e-5)
@@ -144,7 +144,7 @@ def test_words_become_the_unknown_token(tuned):
     silent = dataclasses.replace(clips, values={**clips.values, **zeros}, tokens=tokens)
     np.testing.assert_allclose(lost, trained.predict(silent)["M"], atol=1e-5)
     assert np.abs(whole - lost).max() > 1e-3
-    assert changed.traces == 1
+    assert changed.program.traces == 1
 
 
 def test_a_protocol_of_words_runs_on_such_a_run(tuned):

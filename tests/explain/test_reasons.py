@@ -7,7 +7,7 @@ import pytest
 import random_run
 
 from msa_jax.data.spec import MODALITIES
-from msa_jax.explain.changed import Changed
+from msa_jax.explain.changed import Changed, Program
 from msa_jax.explain.reasons import Stretch, cut, explain, shapley
 from msa_jax.inference import Trained
 from msa_jax.robust.corruptions import Change
@@ -59,7 +59,7 @@ def test_parts_add_up_and_are_what_removal_does(trained):
     y = trained.predict(clips)["M"]
     classes = y.argmax(axis=1) if y.ndim == 2 else None
     whole = value(y, classes)
-    changed = Changed(trained, clips, mean=True)
+    changed = Changed(Program(trained), clips, mean=True)
     for row, reasons in enumerate(found):
         assert reasons.score == pytest.approx(whole[row], abs=1e-5)
         assert sum(reasons.modalities.values()) == pytest.approx(reasons.score - reasons.nothing, abs=1e-6)

@@ -352,7 +352,11 @@ def test_a_server_scores_a_file_with_reasons_and_over_time(made, tmp_path):
         assert answer["transcript"] == "words of clip 5"
         assert [point["start"] for point in answer["curve"]] == [0, 0.25, 0.5]
         moved = {(effect["modality"], effect["group"]) for effect in answer["moved_by"]}
-        assert moved == {("text", ""), ("audio", "zcr"), ("audio", "mfcc"), ("audio", "cqt")}
+        assert moved == {("audio", "zcr"), ("audio", "mfcc"), ("audio", "cqt")}
+        parts = answer["parts"]
+        assert sum(parts.values()) == pytest.approx(wanted - answer["nothing_known"], abs=1e-5)
+        assert set(parts) == {"text", "audio", "vision"}
+        assert [row["word"] for row in answer["words"]] == ["words", "of", "clip", "5"]
         write_clip(path, tone(3.0))
         with pytest.raises(DataError, match="plays 3 seconds, more than 2; cut it"):
             scorer.score_media(path, 0.5, 0.25)

@@ -92,10 +92,15 @@ def test_the_browser_shows_both_pages_and_an_answer_without_complaint(tmp_path):
         "+0.62",
         "positive",
         "&lt;b&gt;not&lt;/b&gt;",
+        "From +0.10, the score if nothing were known",
         "sound: MFCC",
+        "&lt;i&gt;far&lt;/i&gt;",
         "-0.31",
         "word 4",
         "6.0 s",
     ):
         assert part in dom, part
     assert len(re.findall(r'<path class="[MTAV]"', dom)) == 3
+    [parts] = re.findall(r"<h2>Parts</h2>(.*?)</table>", dom)
+    rows = re.findall(r'<th>(.*?)</th><td>(.*?)</td>.*?<rect class="(up|down)"', parts)
+    assert rows == [("words", "+0.71", "up"), ("sound", "-0.24", "down"), ("face", "+0.05", "up")]

@@ -22,7 +22,10 @@ def main(argv: list[str]) -> None:
         "--workdir", required=True, type=pathlib.Path, metavar="DIR", help="folder of a finished run"
     )
     parser.add_argument(
-        "--media", type=pathlib.Path, metavar="FOLDER", help="of the clips themselves, ID.mp4, to play them"
+        "--media",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="of the clips themselves, ID.mp4, to play them; default: where msa-jax extract read them",
     )
     arguments = parser.parse_args(argv)
     messages.set_up(arguments)

@@ -25,6 +25,8 @@ class Split:
       raw_text: str [N] or None.
       clip_columns: further texts per clip, str [N] by name, such as "speaker"; those alone that were asked
         for.
+      media: str [N], the absolute path of each clip's file as ``msa-jax extract`` read it, or None. It may
+        be gone, and a store that somebody changed may name anything.
     """
 
     ids: np.ndarray
@@ -35,6 +37,7 @@ class Split:
     tokens: np.ndarray | None = None
     raw_text: np.ndarray | None = None
     clip_columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    media: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

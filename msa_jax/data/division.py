@@ -204,6 +204,7 @@ def pooled(splits: Mapping[str, Split]) -> Split:
         tokens=_optional([part.tokens for part in parts]),
         raw_text=_optional([part.raw_text for part in parts]),
         clip_columns=tables("clip_columns"),
+        media=_optional([part.media for part in parts]),
     )
 
 
@@ -223,6 +224,7 @@ def _taken(split: Split, rows: np.ndarray) -> Split:
         tokens=None if split.tokens is None else split.tokens[rows],
         raw_text=None if split.raw_text is None else split.raw_text[rows],
         clip_columns={name: column[rows] for name, column in split.clip_columns.items()},
+        media=None if split.media is None else split.media[rows],
     )
 
 

@@ -4,7 +4,8 @@
 :class:`~msa_jax.data.spec.DatasetSpec`, and each split has its arrays as ``train.values.text.npy``,
 ``train.lengths.text.npy``, ``train.labels.M.npy``, ``train.ids.npy`` and so on, named after the fields of
 :class:`~msa_jax.data.dataset.Split`; ``train.clip_columns.speaker.npy`` where ``convert --group=speaker``
-kept it. Nothing in it is pickled; ids and texts are fixed-width strings.
+kept it, and ``train.media.npy``, the places of the clips' files, where ``extract`` made the store. Nothing in
+it is pickled; ids and texts are fixed-width strings.
 """
 
 import hashlib
@@ -38,7 +39,7 @@ _TABLES = {
     "clip_columns",
 }  # fields of a Split that are dicts of arrays
 _TYPES = {
-    **dict.fromkeys(("ids", "raw_text", "clip_columns"), "<U"),
+    **dict.fromkeys(("ids", "raw_text", "clip_columns", "media"), "<U"),
     **dict.fromkeys(("values", "labels"), "<f4"),
     **dict.fromkeys(("lengths", "classes", "tokens"), "<i4"),
 }
@@ -242,7 +243,7 @@ def _read_split(folder: pathlib.Path, name: str, spec: DatasetSpec, files: dict[
     known = len(spec.class_names) or len(THREE_CLASSES)
     numbered = all(((y >= 0) & (y < known)).all() for y in split.classes.values())
     texts = [split.ids, *split.clip_columns.values()]
-    texts += [] if split.raw_text is None else [split.raw_text]
+    texts += [text for text in (split.raw_text, split.media) if text is not None]
     good = numbered and all(label.shape == (count,) and np.isfinite(label).all() for label in labels)
     good = good and all(text.shape == (count,) and readable(text) for text in texts)
     tokens_shape = None if split.tokens is None else split.tokens.shape

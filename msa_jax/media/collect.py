@@ -53,6 +53,7 @@ def write(
     groups = {m: dict(part.groups) for m, part in recipe.items()}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as making:
         splits, notes = gathered(clips, read, plan, recipe, pathlib.Path(making), stage)
+        splits = {name: _placed(split, clips) for name, split in splits.items()}
         labels = [score for clip in clips for score in clip.labels.values()]
         metrics, label_range = scale_of(min(labels), max(labels)) if labels else ("plain", (0.0, 1.0))
         hints = Hints(folder.resolve().name, metrics, label_range, groups)
@@ -63,6 +64,12 @@ def write(
         if as_pickle:
             write_pickle(dataset, folder / "features.pkl", bool(plan.align))
     return dataset
+
+
+def _placed(split: Split, clips: Sequence[Clip]) -> Split:
+    """With where the clips' files lie, so that pages about them can play them."""
+    files = {clip.id: str(clip.path.resolve()) for clip in clips}
+    return dataclasses.replace(split, media=np.array([files[name] for name in split.ids.tolist()], np.str_))
 
 
 def gathered(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from msa_jax.data.dataset import Split
 from msa_jax.data.spec import MODALITIES, UNIMODAL_TASKS, has_centre
 from msa_jax.errors import DataError
 from msa_jax.files import write_whole
@@ -29,7 +30,8 @@ def write(workdir: pathlib.Path, run: Run, media: pathlib.Path | None = None) ->
     Args:
       workdir: the run's folder.
       run: what it holds.
-      media: a folder with the clips themselves, ``ID.mp4`` say; the page plays them from there.
+      media: a folder with the clips themselves, ``ID.mp4`` say; the page plays them from there. None: from
+        where they lay when ``msa-jax extract`` made the run's data.
 
     Raises:
       DataError: if the folder of media is none.
@@ -52,11 +54,12 @@ def render(
       media: see :func:`write`.
     """
     heads = tuple(ordered(run.predictions))
-    transcripts, notes = _transcripts(run)
+    split, notes = _tested(run)
+    transcripts = _transcripts(run, split)
     places = _places(run)
     wrong, apart = _wrong(run), _apart(run)
     errors = cases.errors(run)
-    played = _media(run.ids, media)
+    played = _recorded(split) if media is None else _media(run.ids, media)
     clips = [
         {
             "id": name,
@@ -110,15 +113,20 @@ def _number(value: float) -> float | None:
     return round(float(value), 4) if math.isfinite(value) else None
 
 
-def _transcripts(run: Run) -> tuple[list[str], list[str]]:
-    """What is said in the clips, "" where nobody knows, and why not."""
+def _tested(run: Run) -> tuple[Split | None, list[str]]:
+    """The run's test clips, where they are found, and why there are no transcripts."""
     try:
         split = tested_clips(run)
     except DataError as error:
-        return [""] * len(run.ids), [f"There are no transcripts: {error}"]
-    if split.raw_text is None:
-        return [""] * len(run.ids), ["There are no transcripts: the data has none."]
-    return [" ".join(str(text).split()) for text in split.raw_text], []
+        return None, [f"There are no transcripts: {error}"]
+    return split, [] if split.raw_text is not None else ["There are no transcripts: the data has none."]
+
+
+def _transcripts(run: Run, split: Split | None) -> list[str]:
+    """What is said in the clips, "" where nobody knows."""
+    if split is None or split.raw_text is None:
+        return [""] * len(run.ids)
+    return [" ".join(str(text).split()) for text in split.raw_text]
 
 
 def _places(run: Run) -> dict[int, list[float]]:
@@ -169,9 +177,44 @@ def _reasons(path: pathlib.Path) -> dict[str, Mapping[str, float]]:
         return {}
 
 
-def _media(ids: Sequence[str], folder: pathlib.Path | None) -> dict[str, str]:
-    """Clip -> the address of its file."""
-    if folder is None:
+def _recorded(split: Split | None) -> dict[str, str]:
+    """Clip -> the address of its file, where that lies as it did when the clips were extracted."""
+    if split is None or split.media is None:
         return {}
+    found, gone = {}, []
+    for name, place in zip(split.ids.tolist(), split.media.tolist(), strict=True):
+        path = pathlib.Path(place)
+        if path.suffix.lower() not in _PLAYED:
+            continue
+        if address := _address(path):
+            found[name] = address
+        else:
+            gone.append(place)
+    if gone:
+        LOGGER.info(
+            "note: the files of %d of %d clips are not where they were extracted from (the first: %.300s); "
+            "name the folder of the clips with --media.",
+            len(gone),
+            len(split),
+            repr(gone[0]),
+        )
+    return found
+
+
+def _address(path: pathlib.Path) -> str | None:
+    """The address of a file of this machine; None where there is none.
+
+    A store that somebody else made may name anything, so that no other machine is asked for it (two slashes
+    in front are a host on Windows), and the address begins with ``file:`` whatever the name is.
+    """
+    try:
+        there = path.is_absolute() and not str(path).startswith(("//", "\\\\")) and path.is_file()
+        return path.as_uri() if there else None
+    except (OSError, ValueError):  # a name that no file can have
+        return None
+
+
+def _media(ids: Sequence[str], folder: pathlib.Path) -> dict[str, str]:
+    """Clip -> the address of its file in a folder."""
     files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in _PLAYED}
     return {name: files[name].resolve().as_uri() for name in ids if name in files}

@@ -57,6 +57,20 @@ def test_some_clips_alone(run, clips, capsys):
     assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ["a", "d"]
 
 
+def test_a_clip_that_cannot_be_read_stops_no_other(run, tmp_path, monkeypatch, capfd):
+    from msa_jax.media import fresh
+
+    split = random_run.dataset(0).splits["test"]
+    failed = {"bad": "bad.mp4 is not a video or sound file."}
+    monkeypatch.setattr(Trained, "plan", lambda *_: (fresh.Plan(), {}))
+    monkeypatch.setattr(Trained, "split_of", lambda *_: split)
+    monkeypatch.setattr(fresh, "extract", lambda *_: fresh.Fresh((), {}, failed, fresh.Plan(), {}))
+    assert main(["explain", f"--workdir={run}", f"--input={tmp_path}"]) == 1
+    said = capfd.readouterr()
+    assert [json.loads(line)["id"] for line in said.out.splitlines()] == split.ids.tolist()
+    assert said.err.count("bad.mp4 is not a video or sound file.") == 1
+
+
 def test_predict_says_why_too(run, clips, capfd):
     start = ["predict", f"--workdir={run}", f"--input={clips}", "--explain"]
     main([*start, "--format=jsonl", "--quiet"])

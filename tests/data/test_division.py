@@ -293,6 +293,18 @@ def test_a_column_that_names_no_groups_is_one_sentence(tmp_path, change, says):
     assert str(path) in str(raised.value)
 
 
+def test_the_places_of_files_go_with_their_clips(tmp_path):
+    dataset = open_dataset(saved(tmp_path, feature_files.content()))
+    splits = {
+        name: dataclasses.replace(split, media=np.char.add("/", split.ids))
+        for name, split in dataset.splits.items()
+    }
+    store.write(dataclasses.replace(dataset, splits=splits), tmp_path / "store")
+    for split in load_dataset(configured(tmp_path / "store")).splits.values():
+        assert split.media is not None
+        assert split.media.tolist() == [f"/{name}" for name in split.ids.tolist()]
+
+
 def test_a_column_that_is_not_there_is_one_sentence(tmp_path):
     path = saved(tmp_path, block())
     with pytest.raises(DataError, match=r"key 'speakr': .*Did you mean 'speaker'"):

@@ -105,6 +105,28 @@ def test_optional_parts_may_be_absent(dataset, tmp_path):
     assert (split.tokens, split.raw_text, split.classes) == (None, None, {})
 
 
+def test_where_the_clips_lay_is_kept_and_may_be_unknown(dataset, tmp_path):
+    assert store.read(_written(dataset, tmp_path / "unknown")).splits["test"].media is None
+    splits = {
+        name: dataclasses.replace(split, media=np.array([f"/clips/{i} ä.mp4" for i in split.ids.tolist()]))
+        for name, split in dataset.splits.items()
+    }
+    folder = _written(dataclasses.replace(dataset, splits=splits), tmp_path / "store")
+    for name, split in splits.items():
+        same(store.read(folder, verify=True).splits[name].media, split.media)
+    np.save(folder / "test.media.npy", np.array(["/clips/a.mp4"]))
+    manifest = json.loads((folder / store.MANIFEST).read_text())
+    manifest["files"]["test.media.npy"]["bytes"] = (folder / "test.media.npy").stat().st_size
+    (folder / store.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"test\.media\.npy holds .* not 4 clips"):
+        store.read(folder)
+
+
+def _written(dataset, folder):
+    store.write(dataset, folder)
+    return folder
+
+
 def test_the_folder_is_plain_numpy_and_json(folder):
     for file in folder.iterdir():
         if file.suffix == ".npy":

@@ -17,10 +17,11 @@ import pytest
 from media_files import pictures, tone, write_clip
 
 import msa_jax
-from msa_jax.commands import check_data, extract, predict
+from msa_jax.commands import check_data, explain, extract, predict, report
 from msa_jax.data import mmsa, store
 from msa_jax.data.recipe import Part
 from msa_jax.errors import ConfigError, DataError
+from msa_jax.export import exporting
 from msa_jax.media import pool
 from msa_jax.media.clips import find
 from msa_jax.media.extraction import Plan, encoder_sum
@@ -82,6 +83,8 @@ def test_the_store_holds_what_was_extracted_and_how(made):
     assert train.clip_columns["speaker"].tolist() == ["s0", "s1", "s2", "s0"]
     assert train.raw_text is not None
     assert train.raw_text[1] == "words of clip 1"
+    assert train.media is not None
+    assert train.media.tolist() == [str((made / f"clip {k}.wav").resolve()) for k in range(4)]
     assert not list((made / "store").glob(".[ms]*"))  # nothing half-written is left
 
 
@@ -105,6 +108,37 @@ def test_a_clip_scores_as_its_features_do(made, tmp_path, capsys):
     np.testing.assert_allclose([float(row["start"]) for row in rows], [0, 0.2, 0.4, 0.6])
     assert plot.read_bytes().startswith(b"\x89PNG")
     capsys.readouterr()
+
+
+@pytest.mark.extras
+def test_the_places_of_files_reach_the_page_of_clips_and_nothing_else(made, tmp_path, capsys):
+    explorer = made / "run" / "explorer.html"
+    report.main([f"--workdir={made / 'run'}"])
+    assert explorer.read_text().count((made / "clip 5.wav").resolve().as_uri()) == 1
+    assert "name the folder of the clips with --media" not in capsys.readouterr().out
+    explorer.unlink()
+    exporting.export([made / "run"], "safetensors", tmp_path / "export")
+    written = [path for folder in (made / "run", tmp_path / "export") for path in folder.rglob("*")]
+    written += [made / "store" / "spec.json", made / "store" / "manifest.json"]
+    assert len(written) > 10
+    for path in written:
+        assert path.is_dir() or b".wav" not in path.read_bytes(), path
+
+
+@pytest.mark.extras
+def test_a_clip_that_fails_stops_no_other_from_being_explained(made, tmp_path, capfd):
+    write_clip(tmp_path / "good.wav", tone(0.7))
+    (tmp_path / "good.txt").write_text("words of clip")
+    (tmp_path / "bad.wav").write_text("no sound")
+    arguments = [f"--workdir={made / 'run'}", f"--input={tmp_path}"]
+    assert explain.main(arguments) == 1
+    said = capfd.readouterr()
+    assert [json.loads(line)["id"] for line in said.out.splitlines()] == ["good"]
+    assert said.err.count("bad.wav is not a video or sound file") == 1
+    assert predict.main(arguments) == 1
+    said = capfd.readouterr()
+    assert [row["id"] for row in csv.DictReader(said.out.splitlines())] == ["good"]
+    assert said.err.count("bad.wav is not a video or sound file") == 1
 
 
 @pytest.mark.extras

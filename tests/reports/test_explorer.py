@@ -46,8 +46,58 @@ def words(folder):
 @pytest.fixture
 def spoken(monkeypatch, words):
     monkeypatch.setattr(
-        explorer, "tested_clips", lambda _run: types.SimpleNamespace(raw_text=np.array(words))
+        explorer, "tested_clips", lambda _run: types.SimpleNamespace(raw_text=np.array(words), media=None)
     )
+
+
+class Placed(types.SimpleNamespace):
+    """Test clips whose files lie somewhere."""
+
+    def __len__(self):
+        return len(self.ids)
+
+
+def test_clips_are_played_from_where_they_were_extracted(folder, tmp_path, monkeypatch, caplog):
+    run = read_run(folder)
+    good = tmp_path / "a # b" / 'x"><script>.mp4'
+    good.parent.mkdir()
+    for path in (good, tmp_path / "c.mkv", tmp_path / "text.txt", tmp_path / "folder.mp4" / "x"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    gone = [
+        str(tmp_path / "gone.mp4"),
+        "javascript:alert(1)//a.mp4",
+        "https://example.org/a.mp4",
+        "c.mp4",
+        f"/{tmp_path}/a # b/x.mp4",
+        "\\\\host\\share\\a.mp4",
+        str(tmp_path / "folder.mp4"),
+        f"/{'n' * 5000}.mp4",
+        "/a\0.mp4",
+        "/\ud800.mp4",
+    ]
+    others = ["", str(tmp_path / "c.mkv"), str(tmp_path / "text.txt")]  # nothing that a browser plays
+    places = [str(good), *gone, *others]
+    places += [""] * (len(run.ids) - len(places))
+    held_by = Placed(ids=np.array(run.ids), raw_text=None, media=np.array(places))
+    monkeypatch.setattr(explorer, "tested_clips", lambda _run: held_by)
+    monkeypatch.setattr(explorer.figures, "embed", lambda _fusion: None)  # the map takes a while
+    with caplog.at_level("INFO", "msa_jax"):
+        text = explorer.render(run)
+    played = [clip["media"] for clip in held(text)["clips"]]
+    assert played[0] == good.as_uri()
+    assert played[0].startswith("file:///")
+    assert not set('<>"# ') & set(played[0])
+    assert not any(played[1:])
+    [said] = [record.getMessage() for record in caplog.records]
+    assert f"the files of {len(gone)} of 120 clips are not where they were extracted from" in said
+    assert "gone.mp4'); name the folder of the clips with --media" in said
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / f"{run.ids[5]}.webm").touch()
+    caplog.clear()
+    text = explorer.render(run, media=tmp_path / "other")
+    assert [k for k, clip in enumerate(held(text)["clips"]) if clip["media"]] == [5]
+    assert not caplog.records
 
 
 def test_every_clip_is_there_with_all_that_is_known(folder, words, spoken, tmp_path):

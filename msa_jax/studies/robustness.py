@@ -90,7 +90,7 @@ class Row:
                 for seed in self.curves
             ]
         )
-        whole = np.isfinite(scores).all(axis=(0, 2))  # by point
+        whole = np.asarray(np.isfinite(scores).all(axis=(0, 2)))  # by point
         return int(np.argmin(whole)) if not whole.all() else len(whole)
 
 

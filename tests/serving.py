@@ -84,6 +84,12 @@ class FakeMedia(FakeScorer):
     def __init__(self):
         super().__init__()
         self.files: list[tuple[pathlib.Path, bytes, float, float]] = []
+        #: The lengths of the clips that it was warmed up with.
+        self.warmed: list[tuple[int, ...]] = []
+
+    def warm_media(self, split: Split) -> None:
+        assert len(split) == 1
+        self.warmed.append(tuple(int(split.lengths[m][0]) for m in WIDTHS))
 
     def score_media(self, path: pathlib.Path, window: float, stride: float) -> dict[str, Any]:
         content = path.read_bytes()

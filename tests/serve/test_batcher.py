@@ -126,6 +126,12 @@ def test_warm_up_calls_every_shape_with_every_number_of_rows():
     assert scorer.calls == [1, 2, 4, 1, 2, 4]
 
 
+def test_warm_up_of_media_sees_one_clip_of_every_shape():
+    scorer = serving.FakeMedia()
+    assert warm_up(scorer, rows=2) == 4
+    assert scorer.warmed == serving.SHAPES
+
+
 def test_buckets():
     assert bucket((3, 4, 4), serving.SHAPES) == (3, 4, 4)
     assert bucket((3, 5, 1), serving.SHAPES) == (6, 9, 8)

@@ -99,7 +99,7 @@ def _attention(arrays: Arrays, meta: dict, errors: Errors) -> None:
             out, kept = attention.apply(
                 {"params": params["mha"]}, query, source, mask, bias, mutable=["intermediates"]
             )
-            return out, jnp.mean(kept["intermediates"]["weights"][0], axis=1)
+            return out, jnp.mean(kept["intermediates"]["attention"][0].weights, axis=1)
 
         def layer(mask=None, bias=None) -> Any:
             return encoder.apply({"params": params["layer"]}, query, mask, bias)

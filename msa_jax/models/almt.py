@@ -34,7 +34,7 @@ from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import n_outputs, read_inputs, scores
 from msa_jax.models.text import CHINESE, TINY_ENCODER, TextSettings, TextSource, TextStates, text_source
-from msa_jax.nn.attention import attention_weights
+from msa_jax.nn.attention import attention_weights, keep
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.initializers import Dense
@@ -154,6 +154,7 @@ class HyperModalityLayer(nn.Module):
         found = []
         for m in ("audio", "vision"):
             weights = attention_weights(query, project(f"key_{m}", m), self.head_width**-0.5, None)
+            keep(self, weights, None, None, m)
             found.append(jnp.einsum("bkqt,bkth->bkqh", weights, project(f"value_{m}", m)))
         joined = (found[0] + found[1]).swapaxes(1, 2).reshape(*text.shape[:2], inner)
         shift = Dense(hyper.shape[-1], name="output")(joined)

@@ -162,7 +162,7 @@ class Ufen(nn.Module):
         s = self.s
         if not s.use_self_attention:
             return x
-        a = attend(x, x, mask, train=train)
+        a = attend(x, x, mask, train=train, query_mask=mask)
         if s.gate == "residual":
             return x + a
         return x * (nn.sigmoid(a) if s.gate == "sigmoid" else a)

@@ -197,7 +197,8 @@ class UfenMtfn(nn.Module):
         tokens = []
         for query, source in PAIRS:
             name = f"{query}_from_{source}"
-            attended = attention(s, s.cross_heads, name)(z[query], z[source], masks[source], train=train)
+            attend = attention(s, s.cross_heads, name)
+            attended = attend(z[query], z[source], masks[source], train=train, query_mask=masks[query])
             attended = layer_norm(f"norm_{name}")(attended)
             tokens.append(self._pool(attended, masks[query], name))
         return jnp.stack(tokens, axis=1)

@@ -1,5 +1,7 @@
 """Multi-head attention with key masks, equal to PyTorch's with its packed weights taken apart."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,6 +43,46 @@ def attention_weights(
     return nn.softmax(scores, axis=-1).astype(query.dtype)
 
 
+class Kept(NamedTuple):
+    """What is kept of an attention where somebody asks.
+
+    Attributes:
+      weights: [B, K, Tq, Tk], before any dropout; a row adds up to 1 over the real keys.
+      queries: bool [B, Tq], True = a real step.
+      keys: bool [B, Tk], the same of what is read.
+    """
+
+    weights: jax.Array
+    queries: jax.Array
+    keys: jax.Array
+
+
+def keep(
+    module: nn.Module,
+    weights: jax.Array,
+    queries: jax.Array | None,
+    keys: jax.Array | None,
+    name: str = "attention",
+) -> None:
+    """Keeps weights as :class:`Kept` under ``intermediates/<name>``, if that collection is mutable.
+
+    Else nothing is done or traced, so that a prediction is the same program as without.
+
+    Args:
+      module: whose weights they are.
+      weights: [B, K, Tq, Tk].
+      queries: real steps, [B, Tq] or with more behind, which are cut off; None: all.
+      keys: real steps, [B, Tk]; None: all.
+      name: where a module has several.
+    """
+    if not module.is_mutable_collection("intermediates"):
+        return
+    batch, _, steps, sources = weights.shape
+    queries = jnp.ones((batch, steps), bool) if queries is None else queries[:, :steps]
+    keys = jnp.ones((batch, sources), bool) if keys is None else keys
+    module.sow("intermediates", name, Kept(weights, queries, keys))
+
+
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention over time, with K heads of width D/K.
 
@@ -65,11 +107,9 @@ class MultiHeadAttention(nn.Module):
         mask: jax.Array | None = None,
         bias: jax.Array | None = None,
         train: bool = False,
+        query_mask: jax.Array | None = None,
     ) -> jax.Array:
         """Lets each query step read from the source's real steps.
-
-        The weights [B, K, Tq, Tk] are kept under ``intermediates/weights`` when that collection is
-        mutable.
 
         Args:
           query: [B, Tq, D].
@@ -77,6 +117,7 @@ class MultiHeadAttention(nn.Module):
           mask: real steps of the source, [B, Tk]; None: all.
           bias: added to the scores, [Tq, Tk], such as :func:`causal_bias`.
           train: whether dropout is on.
+          query_mask: real steps of the queries, [B, Tq], which only :func:`keep` asks for; None: all.
 
         Returns:
           [B, Tq, D].
@@ -93,7 +134,7 @@ class MultiHeadAttention(nn.Module):
 
         queries, keys, values = project(query, "query"), project(source, "key"), project(source, "value")
         weights = attention_weights(queries, keys, (width // self.heads) ** -0.5, mask, bias)
-        self.sow("intermediates", "weights", weights)
+        keep(self, weights, query_mask, mask)
         weights = Dropout(self.dropout)(weights, train)
         heads = jnp.einsum("bkqt,bkth->bkqh", weights, values)
         joined = heads.swapaxes(1, 2).reshape(query.shape)

@@ -13,11 +13,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msa_jax.nn.attention import keep
 from msa_jax.nn.bits import hashed_uniform
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import product
 from msa_jax.nn.pooling import last_step
-from msa_jax.nn.prefix_attention import attend
+from msa_jax.nn.prefix_attention import attend, weights_in_full
 from msa_jax.nn.transformer import layer_norm
 
 
@@ -69,8 +70,19 @@ class CrossModalAttention(nn.Module):
     dropout: float
 
     @nn.compact
-    def __call__(self, query: jax.Array, source: jax.Array, reach: jax.Array, train: bool) -> jax.Array:
-        """query [B, Tq, D] reads source [B, Tk, D] as far as reach [B, Tq]; gives [B, Tq, D]."""
+    def __call__(
+        self,
+        query: jax.Array,
+        source: jax.Array,
+        reach: jax.Array,
+        train: bool,
+        query_mask: jax.Array | None = None,
+    ) -> jax.Array:
+        """query [B, Tq, D] reads source [B, Tk, D] as far as reach [B, Tq]; gives [B, Tq, D].
+
+        The queries' real steps, query_mask [B, Tq] (None: all), are only for
+        :func:`~msa_jax.nn.attention.keep`.
+        """
         width = query.shape[-1]
         kernel = self.param("in_proj_kernel", xavier_uniform, (width, 3 * width))
         bias = self.param("in_proj_bias", nn.initializers.zeros, (3 * width,))
@@ -84,7 +96,13 @@ class CrossModalAttention(nn.Module):
         (queries,), (keys, values) = project(query, 0, 1), project(source, 1, 3)
         rate = self.dropout if train else 0.0
         seed = self.make_rng("dropout") if rate else jax.random.key(0)
-        heads: Any = attend(queries * (width // self.heads) ** -0.5, keys, values, reach, seed, rate)
+        queries = queries * (width // self.heads) ** -0.5
+        if self.is_mutable_collection("intermediates"):
+            read = (
+                jnp.arange(keys.shape[2])[None] < reach.max(axis=1)[:, None]
+            )  # the last real query sees all
+            keep(self, weights_in_full(queries, keys, reach), query_mask, read)
+        heads: Any = attend(queries, keys, values, reach, seed, rate)
         joined = heads.swapaxes(1, 2).reshape(query.shape)
         return _affine(joined, width, "output")
 
@@ -107,12 +125,19 @@ class CrossModalLayer(nn.Module):
     residual_dropout: float
 
     @nn.compact
-    def __call__(self, x: jax.Array, source: jax.Array, reach: jax.Array, train: bool) -> jax.Array:
-        """x [B, Tq, D], source [B, Tk, D], reach [B, Tq] to [B, Tq, D]."""
+    def __call__(
+        self,
+        x: jax.Array,
+        source: jax.Array,
+        reach: jax.Array,
+        train: bool,
+        query_mask: jax.Array | None = None,
+    ) -> jax.Array:
+        """x [B, Tq, D], source [B, Tk, D], reach [B, Tq] to [B, Tq, D]; the rest as the attention has it."""
         residual, width = Dropout(self.residual_dropout), x.shape[-1]
         norm = layer_norm("norm_1")
         attention = CrossModalAttention(self.heads, self.attention_dropout, name="attention")
-        x = x + residual(attention(norm(x), norm(source), reach, train), train)
+        x = x + residual(attention(norm(x), norm(source), reach, train, query_mask=query_mask), train)
         hidden = nn.relu(_affine(layer_norm("norm_2")(x), 4 * width, "inner"))
         hidden = Dropout(self.relu_dropout)(hidden, train)
         return x + residual(_affine(hidden, width, "outer"), train)
@@ -178,5 +203,5 @@ class CrossModalEncoder(nn.Module):
                 self.relu_dropout,
                 self.residual_dropout,
                 name=f"layer_{layer}",
-            )(x, keys, reach, train)
+            )(x, keys, reach, train, query_mask=mask)
         return layer_norm("norm")(x)

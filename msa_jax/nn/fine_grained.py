@@ -26,8 +26,9 @@ import jax.numpy as jnp
 from msa_jax.configuration import require_choice
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
-from msa_jax.nn.attention import attention_weights
+from msa_jax.nn.attention import attention_weights, keep
 from msa_jax.nn.initializers import Dense, symmetric_uniform
+from msa_jax.nn.pooling import masked_mean
 from msa_jax.nn.transformer import layer_norm
 
 #: The columns of each group of a modality that is split.
@@ -110,15 +111,18 @@ class GroupedHeadAttention(nn.Module):
 
         Args:
           groups: the sub-networks' outputs. Padding steps must be finite.
-          mask: real steps, [B, S]; None: all. Only attention over time needs it.
+          mask: real steps, [B, S]; None: all. Only attention over time needs it, and what is kept of either
+            (:func:`~msa_jax.nn.attention.keep`): nothing is without.
         """
         join = self.join
         batch, n, steps, width = groups.shape
         queries, keys, values = (self._project(groups, name) for name in ("query", "key", "value"))
-        if join.attend_over == "groups":
+        over_groups = join.attend_over == "groups"
+        if over_groups:
             queries, keys, values = (x.swapaxes(1, 2) for x in (queries, keys, values))  # [B, S, n, h]
-            mask = None
-        weights = attention_weights(queries, keys, width**-0.5, mask)
+        weights = attention_weights(queries, keys, width**-0.5, None if over_groups else mask)
+        if mask is not None and self.is_mutable_collection("intermediates"):
+            self._keep(weights, mask)
         heads = jnp.einsum("bkqt,bkth->bkqh", weights, values)
         if join.attend_over == "time":
             heads = heads.swapaxes(1, 2)
@@ -127,6 +131,16 @@ class GroupedHeadAttention(nn.Module):
         if join.residual:
             y = y + jnp.mean(groups, axis=1)
         return layer_norm("norm")(y) if join.norm else y
+
+    def _keep(self, weights: jax.Array, mask: jax.Array) -> None:
+        """Keeps the groups' weights over time [B, n, S, S], or the steps' mean of those over groups."""
+        if self.join.attend_over == "time":
+            keep(self, weights, mask, mask)
+            return
+        mean = masked_mean(weights.reshape(*mask.shape, -1), mask)
+        n = weights.shape[-1]
+        there = jnp.broadcast_to(mask.any(axis=1)[:, None], (len(mask), n))
+        keep(self, mean.reshape(-1, 1, n, n), there, None)
 
     def _project(self, groups: jax.Array, name: str) -> jax.Array:
         n, width = groups.shape[1], groups.shape[-1]

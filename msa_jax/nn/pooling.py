@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from msa_jax.nn.attention import keep
 from msa_jax.nn.initializers import Dense
 
 
@@ -34,4 +35,5 @@ class AttentionPooling(nn.Module):
         x = jnp.where(mask[..., None], x, 0)
         scores = Dense(1, name="score")(x)[..., 0].astype(jnp.float32)
         weights = nn.softmax(jnp.where(mask, scores, -1e9), axis=1).astype(x.dtype)
+        keep(self, weights[:, None, None], None, mask)
         return jnp.einsum("bt,btd->bd", weights, x)

@@ -71,6 +71,19 @@ def attend(
     return out.reshape(batch, heads, width, steps).swapaxes(2, 3)
 
 
+def weights_in_full(query: jax.Array, key: jax.Array, reach: jax.Array) -> jax.Array:
+    """The weights of :func:`attend` as an array, to be looked at: [B, K, Tq, Tk], float32.
+
+    Args:
+      query: [B, K, Tq, H], scaled.
+      key: [B, K, Tk, H].
+      reach: how many keys each query sees, int [B, Tq]; where none, its weights are 0.
+    """
+    scores = jnp.einsum("bkqh,bkth->bkqt", query, key, preferred_element_type=jnp.float32)
+    seen = (jnp.arange(key.shape[2])[None, None] < reach[:, :, None])[:, None]
+    return jnp.where(seen, jax.nn.softmax(jnp.where(seen, scores, MASKED), axis=-1), 0)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def _attend(query, key, value, reach, seed, rate):
     """:func:`attend` for rows: query, key and value [N, H, T], reach [N, Tq], the seed's words."""

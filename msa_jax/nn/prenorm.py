@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from msa_jax.nn.attention import attention_weights
+from msa_jax.nn.attention import attention_weights, keep
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import Dense
 from msa_jax.nn.transformer import layer_norm
@@ -29,11 +29,17 @@ class PreNormAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, query: jax.Array, source: jax.Array, mask: jax.Array | None = None, train: bool = False
+        self,
+        query: jax.Array,
+        source: jax.Array,
+        mask: jax.Array | None = None,
+        train: bool = False,
+        query_mask: jax.Array | None = None,
     ) -> jax.Array:
         """query [B, Tq, D] reads the real steps, mask [B, Tk] (None: all), of source [B, Tk, D].
 
-        Padding must be finite. Gives [B, Tq, D].
+        Padding must be finite. Gives [B, Tq, D]. The queries' own real steps, query_mask [B, Tq] (None: all),
+        are only for :func:`~msa_jax.nn.attention.keep`.
         """
 
         def project(x: jax.Array, name: str) -> jax.Array:
@@ -42,6 +48,7 @@ class PreNormAttention(nn.Module):
 
         queries, keys, values = project(query, "query"), project(source, "key"), project(source, "value")
         weights = attention_weights(queries, keys, self.head_width**-0.5, mask)
+        keep(self, weights, query_mask, mask)
         heads = jnp.einsum("bkqt,bkth->bkqh", weights, values).swapaxes(1, 2)
         joined = heads.reshape(*query.shape[:2], self.heads * self.head_width)
         return Dropout(self.dropout)(Dense(query.shape[-1], name="output")(joined), train)
@@ -105,6 +112,6 @@ class PreNormEncoder(nn.Module):
             attention = PreNormAttention(self.heads, self.head_width, self.dropout, name=f"attention_{i}")
             read = x if source is None else source
             x = x[:, : keep if i == self.n_layers - 1 else None]
-            x = x + attention(x, read, mask, train)
+            x = x + attention(x, read, mask, train, query_mask=mask if source is None else None)
             x = x + PreNormFeedForward(self.hidden, self.dropout, name=f"ff_{i}")(x, train)
         return x

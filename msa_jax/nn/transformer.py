@@ -65,6 +65,6 @@ class EncoderLayer(nn.Module):
         """[B, T, D] to [B, T, D]; mask [B, T] and bias [T, T] as in MultiHeadAttention."""
         drop = Dropout(self.dropout)
         attend = MultiHeadAttention(self.heads, dropout=self.dropout, packed_init=True, name="attention")
-        x = layer_norm("norm_1")(x + drop(attend(x, x, mask, bias, train), train))
+        x = layer_norm("norm_1")(x + drop(attend(x, x, mask, bias, train, query_mask=mask), train))
         x = x + drop(FeedForward(self.hidden, self.dropout, name="ff")(x, train), train)
         return layer_norm("norm_2")(x)

@@ -73,3 +73,24 @@ def test_dropout_acts_on_the_weights():
     )
     assert set(np.unique(out)) == {0.0, 0.5}
     assert 0.4 < (out == 0).mean() < 0.6
+
+
+def test_weights_are_kept_only_where_asked():
+    queries = np.arange(8) < np.array([6, 3, 1, 6, 2])[:, None]  # with more behind than there are queries
+    arguments: Any = ({"params": PARAMS}, QUERY, KEY, KEY_MASK)
+    y, kept = ATTENTION.apply(*arguments, query_mask=queries, mutable=["intermediates"])
+    found = kept["intermediates"]["attention"][0]
+    np.testing.assert_array_equal(y, ATTENTION.apply(*arguments))
+    np.testing.assert_array_equal(found.queries, queries[:, :6])
+    np.testing.assert_array_equal(found.keys, KEY_MASK)
+    np.testing.assert_allclose(found.weights.sum(axis=-1), 1, atol=1e-6)
+    hidden = np.broadcast_to(~KEY_MASK[:, None, None], found.weights.shape)
+    assert (np.asarray(found.weights)[hidden] == 0).all()
+
+
+def test_a_module_that_nobody_asks_traces_nothing_for_it():
+    arguments: Any = ({"params": PARAMS}, QUERY, KEY, KEY_MASK)
+    plain = str(jax.make_jaxpr(ATTENTION.apply)(*arguments))
+    assert plain == str(jax.make_jaxpr(lambda *a: ATTENTION.apply(*a, query_mask=KEY_MASK))(*arguments))
+    shapes = jax.eval_shape(ATTENTION.init, jax.random.key(0), QUERY, KEY)
+    assert set(shapes) == {"params"}

@@ -305,3 +305,24 @@ SIMS, MOSEI = (SIMS_AUDIO, SIMS_VISION), (MOSEI_AUDIO, (35,))
 def test_totals_of_zheng_et_al(branch, rest, hidden, groups, base, split):
     assert rest + sum(branch((sum(g),), h) for g, h in zip(groups, hidden, strict=True)) == base
     assert rest + sum(branch(g, h) for g, h in zip(groups, hidden, strict=True)) == split
+
+
+@pytest.mark.parametrize("over", OVER)
+def test_weights_are_kept_per_group_or_as_the_mean_of_the_real_steps(over):
+    groups, mask = random_groups(3, 4), np.array([[1, 1, 1, 0], [0, 0, 0, 0]], bool)
+    block: Any = GroupedHeadAttention(Join(attend_over=over))
+    variables = {"params": random_params(block, groups)}
+    found = block.apply(variables, groups, mask, mutable=["intermediates"])[1]["intermediates"]["attention"]
+    weights = np.asarray(found[0].weights)
+    if over == "time":
+        assert weights.shape == (2, 3, 4, 4)
+        np.testing.assert_allclose(weights[0].sum(axis=-1), 1, atol=1e-6)
+        assert (weights[0, :, :, 3] == 0).all()
+    else:
+        changed = np.where(mask[:, None, :, None], groups, 9.0)
+        again = block.apply(variables, changed, mask, mutable=["intermediates"])[1]["intermediates"]
+        np.testing.assert_allclose(weights, again["attention"][0].weights, atol=1e-6)
+        assert weights.shape == (2, 1, 3, 3)
+        np.testing.assert_allclose(weights[0].sum(axis=-1), 1, atol=1e-6)
+        assert found[0].queries.tolist() == [[True] * 3, [False] * 3]
+    assert block.apply(variables, groups, mutable=["intermediates"])[1] == {}

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from msa_jax.nn import prefix_attention
 from msa_jax.nn.dropout import drop
-from msa_jax.nn.prefix_attention import attend, spread_over, tiles_of
+from msa_jax.nn.prefix_attention import attend, spread_over, tiles_of, weights_in_full
 from msa_jax.summary.operations import count_macs
 
 RNG = np.random.default_rng(0)
@@ -144,3 +144,13 @@ def test_tiles_do_not_change_the_count_of_operations(small_tiles):
     query, key, value, _ = operands(3, 21, 30)
     counted = count_macs(ours(reach_of(3, 21, 30), 0.0), query, key, value)
     assert counted == 2 * 3 * 2 * 21 * 30 * 4  # two products for each of 3 clips and 2 heads
+
+
+def test_weights_in_full_are_those_that_the_result_is_made_of():
+    query, key, value, _ = operands(2, 5, 7)
+    weights = weights_in_full(query, key, jnp.asarray(SMALL))
+    result = jnp.einsum("bkqt,bkth->bkqh", weights, value)
+    np.testing.assert_allclose(result, ours(SMALL, 0.0)(query, key, value), atol=1e-6)
+    sums = np.broadcast_to(SMALL[:, None] > 0, weights.shape[:3])
+    np.testing.assert_allclose(weights.sum(axis=-1), sums, atol=1e-6)
+    assert (np.asarray(weights)[0, :, 1, 2:] == 0).all()

@@ -64,7 +64,10 @@ GIVEN = {
         f"{RUN} --workdir=runs/mosi",
         f"{RUN} --config.train.seed=1112 --workdir=runs/mosi-1112",
     ],
-    "docs/guides/explain.md": [f"{RUN} --workdir=runs/mosi"],
+    "docs/guides/explain.md": [
+        f"{RUN} --workdir=runs/mosi",
+        f"{RUN.replace('lf_dnn', 'mult')} --workdir=runs/mult",
+    ],
     "docs/performance.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
     "docs/concepts/compat.md": ["msa-jax convert unaligned_50.pkl data/mosi"],
 }

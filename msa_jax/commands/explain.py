@@ -1,10 +1,10 @@
 """Why a finished run gives clips their scores.
 
-    msa-jax explain --workdir=RUN --input=FILE [--split=test] [--clips=ID,ID] [--pictures=DIR]
+    msa-jax explain --workdir=RUN --input=FILE [--split=test] [--clips=ID,ID] [--pictures=DIR] [--attention]
 
 One JSON object per clip: the score, what it would be if nothing were known of the clip, each modality's
 Shapley value, and the effects of groups of columns, of words and of stretches of time. What stands in for a
-part that is taken away is said with it.
+part that is taken away is said with it. On request also what every attention module of the model reads.
 """
 
 import json
@@ -25,6 +25,7 @@ from msa_jax.messages import LOGGER
 
 if TYPE_CHECKING:
     from msa_jax.data.dataset import Split
+    from msa_jax.explain.attention import Maps
     from msa_jax.explain.reasons import Reasons
     from msa_jax.inference import Trained
 
@@ -36,7 +37,8 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     messages.set_up(options, answers=True)
     for option in ("out", "pictures"):
-        if (target := getattr(options, option)) is not None:
+        target = getattr(options, option)
+        if target is not None and not (option == "pictures" and target.is_dir()):
             check_target(f"--{option}", target, options.input, options.workdir)
     # Here, not at the top: --help and mistyped options need not wait for JAX to start.
     from msa_jax.inference import Trained
@@ -44,11 +46,19 @@ def main(argv: list[str]) -> int:
 
     build.use_compile_cache(options.compile_cache)
     trained = Trained(options.workdir)
+    maps = None
+    if options.attention:
+        from msa_jax.explain.attention import Maps
+
+        maps = Maps(trained)
     lines: list[dict[str, Any]] = []
     splits, failed = _splits(trained, options.input, options.split)
     for split in _chosen(splits, options.input, _ids(options.clips)):
-        lines += rows_of(trained, split, options.encoder)
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        found = rows_of(trained, split, options.encoder)
+        if maps is not None:
+            _add_maps(found, maps, split)
+        lines += found
+    text = "".join(json.dumps(line, ensure_ascii=False, default=_rounded) + "\n" for line in lines)
     if options.out is None:
         print(text, end="")
     else:
@@ -58,7 +68,7 @@ def main(argv: list[str]) -> int:
         from msa_jax.reports import reasons
 
         reasons.draw(lines, options.pictures)
-        LOGGER.info("wrote %d pictures in %s", len(lines), options.pictures)
+        LOGGER.info("wrote pictures of %d clips in %s", len(lines), options.pictures)
     return 1 if failed else 0
 
 
@@ -79,6 +89,11 @@ def _parser() -> Parser:
     )
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="default: the standard output")
     parser.add_argument("--pictures", type=pathlib.Path, metavar="DIR", help="a picture per clip too, as SVG")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="what each attention module reads, too, in lines and pictures; best for few --clips",
+    )
     add_compile_cache(parser)
     return parser
 
@@ -135,11 +150,15 @@ def rows_of(trained: "Trained", split: "Split", encoder: pathlib.Path | None) ->
       trained: the run.
       split: N clips as they are stored.
       encoder: whose vocabulary made the text; None for that of the run, if it has one.
+
+    Raises:
+      DataError: for clips without a modality that the run was not trained to do without.
     """
     from msa_jax.explain.reasons import explain
     from msa_jax.explain.words import words_of
     from msa_jax.training.run_folder import TOKENIZER
 
+    trained.require_modalities(split)
     own = trained.workdir / TOKENIZER
     folder = encoder or (own if own.is_dir() else None)
     words = None if folder is None else words_of(trained.checked(split), folder)
@@ -171,6 +190,21 @@ def _row(trained: "Trained", name: str, reasons: "Reasons") -> dict[str, Any]:
         ]
     row["stands_in"] = "training mean"
     return row
+
+
+def _add_maps(rows: list[dict[str, Any]], maps: "Maps", split: "Split") -> None:
+    """Adds to the lines of a split's clips what each attention module reads; the weights stay arrays."""
+    for clip in maps(split):
+        rows[clip.row] |= {
+            "steps": dict(clip.steps),
+            "attention": [one._asdict() for one in clip.maps],
+        }
+
+
+def _rounded(weights: np.ndarray) -> list:
+    """Weights [Tq, Tk] with four digits, null where one is not finite."""
+    rounded = np.round(weights.astype(np.float64), 4)
+    return np.where(np.isfinite(rounded), rounded, None).tolist()
 
 
 def _short(number: float) -> float | None:

@@ -14,16 +14,20 @@ from matplotlib.figure import Figure
 
 from msa_jax.errors import DataError
 from msa_jax.files import write_whole
+from msa_jax.reports import attention
 from msa_jax.reports.figures import SENTIMENT
 
 #: Inches.
 _WIDTH, _LINE = 7.0, 0.28
+_ADVICE = "make room, or choose another --pictures"
 #: Letters that fit in a line of words, and at most so many lines.
 _LETTERS, _LINES = 84, 12
 
 
 def draw(lines: Iterable[Mapping[str, Any]], folder: pathlib.Path) -> None:
     """Writes a picture ``ID.svg`` for every line that ``msa-jax explain`` gives.
+
+    Where a line has attention, its maps are another picture, ``ID.attention.svg``.
 
     Raises:
       DataError: if the folder cannot be made, or a picture not be written.
@@ -35,10 +39,15 @@ def draw(lines: Iterable[Mapping[str, Any]], folder: pathlib.Path) -> None:
     used: set[str] = set()
     for line in lines:
         name = re.sub(r"[^\w.$-]", "_", str(line["id"])).strip(".") or "clip"
-        while name in used:  # ids that differ in letters that no file name may have
+        while (
+            name in used or f"{name}.attention" in used
+        ):  # ids that differ in letters that no file name may have
             name += "_"
         used.add(name)
-        write_whole(folder / f"{name}.svg", picture(line), "make room, or choose another --pictures")
+        write_whole(folder / f"{name}.svg", picture(line), _ADVICE)
+        if "attention" in line:
+            write_whole(folder / f"{name}.attention.svg", attention.picture(line), _ADVICE)
+            used.add(f"{name}.attention")
 
 
 def picture(line: Mapping[str, Any]) -> bytes:

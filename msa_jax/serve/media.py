@@ -68,6 +68,7 @@ class MediaReader:
         made = fresh.extract(path, self._plan, self._recipe, self._pool)
         [features] = made.features.values()
         whole = self._trained.split_of(made)
+        self._trained.require_modalities(whole)  # a window may hold less
         answer = answers(self._score(whole), model)[0]
         answer["duration"] = round(fresh.duration(features), 3)
         if features.transcript:

@@ -1,6 +1,7 @@
 """``msa-jax explain``: lines, words, pictures, and mistakes."""
 
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import feature_files
@@ -14,6 +15,7 @@ from msa_jax.errors import ConfigError, DataError, RunError
 from msa_jax.explain.reasons import Stretch
 from msa_jax.explain.words import words_of
 from msa_jax.inference import Trained
+from msa_jax.reports import attention
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,40 @@ def test_predict_says_why_too(run, clips, capfd):
         main(start)
 
 
+def test_attention_comes_with_lines_and_pictures(clips, tmp_path):
+    run = random_run.make(tmp_path / "run", "tmt")
+    places = [f"--out={tmp_path / 'why.jsonl'}", f"--pictures={tmp_path / 'why'}", "--clips=a,b/c"]
+    for _ in range(2):  # the pictures' folder may be there
+        main(["explain", f"--workdir={run}", f"--input={clips}", "--attention", *places])
+    lines = [json.loads(line) for line in (tmp_path / "why.jsonl").read_text().splitlines()]
+    for line in lines:
+        maps = {one["module"]: one for one in line["attention"]}
+        weights = np.array(maps["encoder/attention_0"]["weights"])
+        assert weights.shape == (12, 12 + sum(line["steps"].values()))
+        np.testing.assert_allclose(weights.sum(axis=1), 1, atol=2e-3)
+        np.testing.assert_array_equal(weights, np.round(weights, 4))
+        assert maps["cross_specific/encoder/attention_0"]["queries"] == "specific tokens"
+    names = sorted(path.name for path in (tmp_path / "why").iterdir())
+    assert names == ["a.attention.svg", "a.svg", "b_c.attention.svg", "b_c.svg"]
+    for name in names:
+        assert ET.fromstring((tmp_path / "why" / name).read_bytes()).tag.endswith("svg")
+
+
+def test_maps_of_the_text_name_its_words():
+    words = [{"word": "clips", "steps": [1, 3]}, {"word": "end", "steps": [3, 4]}]
+    even = np.full((2, 5), 0.2)
+    maps = [
+        {"module": "own", "queries": "audio", "keys": "text", "weights": even.tolist()},
+        {"module": "coarser", "queries": "text", "keys": "audio", "weights": even[:, :1]},
+        {"module": "none", "queries": "audio", "keys": "text", "weights": np.zeros((0, 5))},
+    ]
+    svg = attention.picture({"id": "a", "steps": {"text": 5}, "words": words, "attention": maps}).decode()
+    shown = [said.strip() for said in re.findall(r"<!--(.*?)-->", svg)]  # text is drawn, with itself beside
+    assert shown.count("clips") == shown.count("end") == 1
+    assert "coarser" in svg
+    assert "none\n" not in svg
+
+
 def test_classes_have_a_probability(tmp_path, clips, capsys):
     run = random_run.make(tmp_path / "run", "mfn,task=classification")
     main(["explain", f"--workdir={run}", f"--input={clips}", "--clips=a", "--quiet"])
@@ -94,6 +130,8 @@ def test_mistakes_are_one_sentence(run, clips, tmp_path):
     start = ["explain", f"--workdir={run}", f"--input={clips}"]
     with pytest.raises(DataError, match="has no clip 'x'; name clips by their ids"):
         main([*start, "--clips=a,x"])
+    with pytest.raises(ConfigError, match=r"\(mfn\) has no attention to show; leave out --attention"):
+        main([*start, "--attention"])
     with pytest.raises(DataError, match=r"has neither vocab\.txt nor tokenizer\.json"):
         main([*start, f"--encoder={tmp_path}"])
     with pytest.raises(RunError):

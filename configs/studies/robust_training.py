@@ -1,6 +1,7 @@
-"""Is training on clips with losses worth it? Models trained on whole clips and on others, five seeds each.
+r"""Is training on clips with losses worth it? Models trained on whole clips and on others, five seeds each.
 
-    msa-jax study --study=configs/studies/robust_training.py:configs/mine.py,frozen --workdir=runs/robust-training
+    msa-jax study --study=configs/studies/robust_training.py:configs/mine.py,frozen \
+      --workdir=runs/robust-training
     msa-jax robustness --workdir=runs/robust-training --protocol=subsets
 
 Rates go up to all frames, and up to two of three modalities of a clip.

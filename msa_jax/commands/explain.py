@@ -204,7 +204,7 @@ def _add_maps(rows: list[dict[str, Any]], maps: "Maps", split: "Split") -> None:
 def _rounded(weights: np.ndarray) -> list:
     """Weights [Tq, Tk] with four digits, null where one is not finite."""
     rounded = np.round(weights.astype(np.float64), 4)
-    return np.where(np.isfinite(rounded), rounded, None).tolist()
+    return [[x if math.isfinite(x) else None for x in row] for row in rounded.tolist()]
 
 
 def _short(number: float) -> float | None:

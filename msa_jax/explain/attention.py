@@ -122,7 +122,7 @@ class Maps:
         variables = {"params": params, "batch_stats": batch_stats}
         model = self._trained.learner.model
         _, kept = model.apply(variables, batch, train=False, mutable=["intermediates"])
-        return kept_of(kept.get("intermediates", {}))
+        return kept_of(kept.get("intermediates") or {})
 
 
 def kept_of(intermediates: Mapping[str, Any], above: str = "") -> dict[str, Kept]:

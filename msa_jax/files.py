@@ -107,6 +107,28 @@ def locked(lock: pathlib.Path, busy: MsaJaxError, advice: str = _OF_A_RUN) -> It
         yield
 
 
+def user_cache() -> pathlib.Path:
+    """The folder for what can be made again at any time; it may not be there yet."""
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "msa_jax"
+
+
+@contextlib.contextmanager
+def in_turn(name: str) -> Iterator[None]:
+    """Waits until no other process of this user is within it; where no lock can be had, it does not wait.
+
+    Args:
+      name: of the file in the user's cache folder that stands for the lock.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a home that cannot be written, or holds no locks
+            user_cache().mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(user_cache() / name, "ab"))
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @contextlib.contextmanager
 def new_folder(target: pathlib.Path) -> Iterator[pathlib.Path]:
     """A hidden folder that becomes ``target`` at the end, or vanishes after an exception (also Ctrl-C).

@@ -1,7 +1,9 @@
 """Sound to features, block by block, so that a long clip takes no more memory than a short one."""
 
+import functools
 import importlib.metadata
 import importlib.util
+import io
 import pathlib
 import tempfile
 import warnings
@@ -14,6 +16,7 @@ from msa_jax.data.columns import SIMS_AUDIO
 from msa_jax.data.recipe import Part
 from msa_jax.data.spec import format_columns
 from msa_jax.errors import DataError
+from msa_jax.files import in_turn
 from msa_jax.media import decode
 
 #: Of CH-SIMS's sound: samples a second, samples from one step to the next, and coefficients.
@@ -112,6 +115,23 @@ def librosa33(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       float32 [T, 33], and seconds [T].
     """
+    _compile()
+    return _librosa33(samples)
+
+
+@functools.cache
+def _compile() -> None:
+    """Has librosa's functions compiled, by one process at a time.
+
+    Numba keeps them on the disk. Where two processes fill that cache at once it can be left broken, and kill
+    each process that reads it from then on (numba/numba#10128).
+    """
+    tone = np.sin(2 * np.pi * 440 / RATE * np.arange(RATE)).astype("<f4")
+    with in_turn("librosa.lock"):
+        _librosa33(Samples(io.BytesIO(tone.tobytes()), len(tone)))
+
+
+def _librosa33(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     import librosa
 
     loudest, tuning = _mel_peak(samples), _tuning(samples)

@@ -2,7 +2,6 @@
 
 import math
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from msa_jax.data.loader import (
 from msa_jax.data.preprocess import Preprocess, preprocess_for
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError
+from msa_jax.files import user_cache
 from msa_jax.messages import LOGGER
 from msa_jax.models.placeholders import with_placeholders
 from msa_jax.training import optim, pretrained
@@ -228,8 +228,7 @@ def use_compile_cache(folder: str) -> None:
     if folder == "off":
         return
     if not folder:
-        base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        folder = str(pathlib.Path(base) / "msa_jax" / "compiled")
+        folder = str(user_cache() / "compiled")
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", folder)
         LOGGER.debug("compiled programs are kept in %s", folder)

@@ -7,7 +7,8 @@ as one product.
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -45,6 +46,18 @@ class BertSettings:
             raise ConfigError(f"{self.heads} heads do not divide the encoder's width {self.width}.")
 
 
+class Injection(NamedTuple):
+    """What a model of several modalities does to the states on their way through the encoder.
+
+    Attributes:
+      after: number of layers that the states have passed; 0: the embeddings are changed.
+      change: states [B, T, D] to states [B, T, D].
+    """
+
+    after: int
+    change: Callable[[jax.Array], jax.Array]
+
+
 def normal(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
     """Normally distributed initial values with deviation 0.02."""
     return hashed_normal(key, shape, 0.02).astype(dtype)
@@ -67,7 +80,12 @@ class Bert(nn.Module):
 
     @nn.compact
     def __call__(
-        self, ids: jax.Array, mask: jax.Array, segments: jax.Array, train: bool
+        self,
+        ids: jax.Array,
+        mask: jax.Array,
+        segments: jax.Array,
+        train: bool,
+        injection: Injection | None = None,
     ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """Encodes tokens; real ones never read padding.
 
@@ -76,6 +94,7 @@ class Bert(nn.Module):
           mask: real tokens, [B, T].
           segments: segment ids, int [B, T].
           train: whether dropout is on.
+          injection: a change of the states between two layers; None: none.
 
         Returns:
           The last states [B, T, D], also of padding (which reads the real tokens); with ``pooler`` a
@@ -87,11 +106,13 @@ class Bert(nn.Module):
         s = self.settings
         x = Embeddings(s, name="embeddings")(ids, segments, train)
         self.sow("intermediates", "states", x)
+        x = _injected(x, injection, 0)
         for i in range(s.n_layers):
             layer = BertLayer(s, name=f"layer_{i}")
             again = s.remat and not self.is_initializing()
             x = _recomputing(layer, x, mask, train) if again else layer(x, mask, train)
             self.sow("intermediates", "states", x)
+            x = _injected(x, injection, i + 1)
         return (x, jnp.tanh(_affine(x[:, 0], s.width, "pooler"))) if self.pooler else x
 
 
@@ -172,6 +193,11 @@ class DenseParameters(nn.Module):
         """For inputs x [..., D]: kernel [D, features] and bias [features]."""
         kernel = self.param("kernel", normal, (x.shape[-1], self.features))
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
+
+
+def _injected(x: jax.Array, injection: Injection | None, passed: int) -> jax.Array:
+    """x [B, T, D] after so many layers, changed if the injection is there."""
+    return injection.change(x) if injection is not None and injection.after == passed else x
 
 
 def _recomputing(layer: BertLayer, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:

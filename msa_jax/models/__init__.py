@@ -39,6 +39,7 @@ MODELS: dict[str, str] = {
     "tetfn": "msa_jax.models.tetfn",
     "almt": "msa_jax.models.almt",
     "mag_bert": "msa_jax.models.mag_bert",
+    "cenet": "msa_jax.models.cenet",
 }
 
 

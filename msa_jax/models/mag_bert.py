@@ -31,10 +31,9 @@ from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import n_outputs, read_inputs, require_in_step, scores
 from msa_jax.models.text import CHINESE, TINY_ENCODER, TextSettings, TextSource, TextStates, text_source
-from msa_jax.nn.bert import Injection, normal
+from msa_jax.nn.bert import dense
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
-from msa_jax.nn.initializers import Dense
 from msa_jax.nn.subnets import DenseSubnet
 from msa_jax.nn.transformer import layer_norm
 from msa_jax.typed_settings import Positive, Rate
@@ -57,11 +56,6 @@ PRESETS = {
     "mosei": Preset(Settings(dropout=0.2), peer_train(32, 1e-5)),
     "sims": Preset(Settings(encoder=CHINESE, dropout=0.1), peer_train(32, 5e-5)),
 }
-
-
-def dense(features: int, name: str) -> Dense:
-    """An affine map with BERT's initial values."""
-    return Dense(features, kernel_init=normal, bias_init=nn.initializers.zeros, name=name)
 
 
 def length(x: jax.Array) -> jax.Array:
@@ -148,7 +142,7 @@ class MagBert(nn.Module):
             return features["fused"]
 
         encoder = TextStates(self.source, s.compat, pooler=True, name="text_encoder")
-        features["states"], _, features["fusion"] = encoder(batch, train, Injection(0, displace))
+        features["states"], _, features["fusion"] = encoder(batch, train, {0: displace})
         y = dense(self.n_outputs, "output")(Dropout(s.encoder.dropout)(features["fusion"], train))
         return Outputs({"M": scores(y)}, features)
 

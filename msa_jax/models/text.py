@@ -15,7 +15,7 @@ from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.models.settings import BaseSettings
-from msa_jax.nn.bert import Bert, BertSettings, Injection
+from msa_jax.nn.bert import Bert, BertSettings, Injections
 from msa_jax.nn.pooling import masked_mean
 
 
@@ -100,15 +100,15 @@ class TextStates(nn.Module):
 
     @nn.compact
     def __call__(
-        self, batch: Batch, train: bool, injection: Injection | None = None
+        self, batch: Batch, train: bool, injections: Injections | None = None
     ) -> tuple[jax.Array, ...]:
         """Reads a batch.
 
         Args:
           batch: B clips.
           train: whether dropout is on.
-          injection: a change of the states inside the encoder. Stored features are changed as they are,
-            since no layer follows.
+          injections: changes of the states inside the encoder. Stored features are changed by all of them
+            as they are, since no layer follows.
 
         Returns:
           States [B, T, D], their mask [B, T], and with ``pooler`` a vector per clip [B, D]: what the
@@ -120,8 +120,8 @@ class TextStates(nn.Module):
         mask = batch.mask["text"]
         if self.source.encoder is None:
             states = jnp.where(mask[..., None], batch.values["text"], 0)
-            if injection is not None:
-                states = jnp.where(mask[..., None], injection.change(states), 0)
+            for _, change in sorted((injections or {}).items()):
+                states = jnp.where(mask[..., None], change(states), 0)
             return (states, mask, masked_mean(states, mask)) if self.pooler else (states, mask)
         if batch.tokens is None:
             raise ConfigError(
@@ -130,6 +130,6 @@ class TextStates(nn.Module):
             )
         ids, _, segments = jnp.moveaxis(batch.tokens, 1, 0)
         bert = Bert(self.source.encoder, self.pooler, name="bert")
-        read: Any = bert(ids, mask, segments, train, injection)
+        read: Any = bert(ids, mask, segments, train, injections)
         states, *pooled = read if self.pooler else (read,)
         return states if self.compat else jnp.where(mask[..., None], states, 0), mask, *pooled

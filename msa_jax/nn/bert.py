@@ -7,8 +7,8 @@ as one product.
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,8 +18,12 @@ from msa_jax.errors import ConfigError
 from msa_jax.nn.attention import attention_weights
 from msa_jax.nn.bits import hashed_normal
 from msa_jax.nn.dropout import Dropout
-from msa_jax.nn.initializers import product
+from msa_jax.nn.initializers import Dense, product
 from msa_jax.typed_settings import Count, Positive, Rate
+
+#: What a model of several modalities does to the states [B, T, D] on their way through the encoder: number
+#: of layers that they have passed (0: they are the embeddings) -> a change to states of the same shape.
+Injections = Mapping[int, Callable[[jax.Array], jax.Array]]
 
 #: The vocabulary's entry for padding, which all public BERTs have first. PyTorch's table never learns it.
 PAD = 0
@@ -46,21 +50,14 @@ class BertSettings:
             raise ConfigError(f"{self.heads} heads do not divide the encoder's width {self.width}.")
 
 
-class Injection(NamedTuple):
-    """What a model of several modalities does to the states on their way through the encoder.
-
-    Attributes:
-      after: number of layers that the states have passed; 0: the embeddings are changed.
-      change: states [B, T, D] to states [B, T, D].
-    """
-
-    after: int
-    change: Callable[[jax.Array], jax.Array]
-
-
 def normal(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
     """Normally distributed initial values with deviation 0.02."""
     return hashed_normal(key, shape, 0.02).astype(dtype)
+
+
+def dense(features: int, name: str) -> Dense:
+    """An affine map with BERT's initial values, for what stands beside its layers."""
+    return Dense(features, kernel_init=normal, bias_init=nn.initializers.zeros, name=name)
 
 
 class Bert(nn.Module):
@@ -85,7 +82,7 @@ class Bert(nn.Module):
         mask: jax.Array,
         segments: jax.Array,
         train: bool,
-        injection: Injection | None = None,
+        injections: Injections | None = None,
     ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """Encodes tokens; real ones never read padding.
 
@@ -94,7 +91,7 @@ class Bert(nn.Module):
           mask: real tokens, [B, T].
           segments: segment ids, int [B, T].
           train: whether dropout is on.
-          injection: a change of the states between two layers; None: none.
+          injections: changes of the states between layers; None: none.
 
         Returns:
           The last states [B, T, D], also of padding (which reads the real tokens); with ``pooler`` a
@@ -103,16 +100,16 @@ class Bert(nn.Module):
         Raises:
           ConfigError: if the texts have more steps than the encoder has positions.
         """
-        s = self.settings
+        s, changes = self.settings, injections or {}
         x = Embeddings(s, name="embeddings")(ids, segments, train)
         self.sow("intermediates", "states", x)
-        x = _injected(x, injection, 0)
+        x = changes.get(0, _same)(x)
         for i in range(s.n_layers):
             layer = BertLayer(s, name=f"layer_{i}")
             again = s.remat and not self.is_initializing()
             x = _recomputing(layer, x, mask, train) if again else layer(x, mask, train)
             self.sow("intermediates", "states", x)
-            x = _injected(x, injection, i + 1)
+            x = changes.get(i + 1, _same)(x)
         return (x, jnp.tanh(_affine(x[:, 0], s.width, "pooler"))) if self.pooler else x
 
 
@@ -195,9 +192,8 @@ class DenseParameters(nn.Module):
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
 
-def _injected(x: jax.Array, injection: Injection | None, passed: int) -> jax.Array:
-    """x [B, T, D] after so many layers, changed if the injection is there."""
-    return injection.change(x) if injection is not None and injection.after == passed else x
+def _same(x: jax.Array) -> jax.Array:
+    return x
 
 
 def _recomputing(layer: BertLayer, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:

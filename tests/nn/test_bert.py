@@ -13,7 +13,7 @@ import pytest
 
 from msa_jax.errors import ConfigError
 from msa_jax.nn import bert
-from msa_jax.nn.bert import Bert, BertSettings, Injection, normal
+from msa_jax.nn.bert import Bert, BertSettings, Injections, normal
 
 SETTINGS = BertSettings(8, 2, 2, 12, 30, 10, 2, 0.0, 0.0)
 LENGTHS = np.array([7, 3, 1, 0])
@@ -106,15 +106,15 @@ def test_parameters_of_bert_base(vocab, count):
 def test_an_injection_changes_what_the_next_layer_reads(after):
     """Up to it the states are the plain ones; what it gives is read by the next layer, or is the answer."""
 
-    def states(injection: Injection | None) -> Any:
+    def states(injections: Injections | None) -> Any:
         def run(params: Any) -> Any:
-            inputs = (IDS, MASK, SEGMENTS, False, injection)
+            inputs = (IDS, MASK, SEGMENTS, False, injections)
             return Bert(SETTINGS).apply({"params": params}, *inputs, mutable=["intermediates"])
 
         read, kept = jax.jit(run)(PARAMS)
         return *kept["intermediates"]["states"], read
 
-    plain, changed = states(None), states(Injection(after, lambda x: 2 - x))
+    plain, changed = states(None), states({after: lambda x: 2 - x})
     for i in range(after + 1):
         np.testing.assert_allclose(plain[i], changed[i], rtol=0, atol=1e-6)
     if after == SETTINGS.n_layers:

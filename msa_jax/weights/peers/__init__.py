@@ -21,4 +21,5 @@ PEERS: dict[str, PeerModel] = {
     "tetfn": labels.TETFN,
     "almt": hyper.ALMT,
     "mag_bert": injected.MAG_BERT,
+    "cenet": injected.CENET,
 }

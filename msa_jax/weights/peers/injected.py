@@ -1,4 +1,4 @@
-"""The public MAG-BERT, which changes the states inside a BERT: names and settings."""
+"""The public MAG-BERT and CENET, which change the states inside a BERT: names and settings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,4 +22,29 @@ def _mag_bert_settings(peer: Mapping[str, Any]) -> dict[str, Any]:
     return {"beta_shift": float(peer["beta_shift"]), "dropout": peer["dropout_prob"]}
 
 
+def _cenet(model: Config) -> list[Entry]:
+    inside = "bert.encoder.CE"
+    entries = linear("hidden", "classifier.dense") + linear("output", "classifier.out_proj")
+    if model.text_encoder == "finetune":
+        entries += bert("text_encoder/bert", "bert", model.encoder.n_layers)
+    for m, theirs in (("audio", "acoustic"), ("vision", "visual")):
+        for ours, place in (("inner", 0), ("outer", 2)):
+            entries += linear(f"{m}/{ours}", f"{inside}.{theirs}_transform.{place}")
+        for name in ("query", "key", "value"):
+            entries += linear(f"enhancement/{m}/{name}", f"{inside}.h{m[0]}.W{name[0]}")
+    return entries + linear("enhancement/shift", f"{inside}.cat_connect")
+
+
+def _no_sizes(_peer: Mapping[str, Any]) -> dict[str, Any]:
+    """All widths are the encoder's."""
+    return {}
+
+
+#: What the class of CENET has and nothing reads: BERT's pooler and three tables of embeddings.
+_UNREAD = (
+    "bert.pooler.*",
+    *(f"bert.embeddings.{t}_embeddings.weight" for t in ("senti", "pos_tag", "polarity")),
+)
+
 MAG_BERT = PeerModel(_mag_bert, _mag_bert_settings, absent=("*.position_ids",))
+CENET = PeerModel(_cenet, _no_sizes, absent=_UNREAD)

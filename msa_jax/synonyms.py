@@ -89,6 +89,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "d_vout": ("model.vision_out",),
     "d_prjh": ("model.fusion_hidden",),
     "dropout_prj": ("model.dropout",),
+    "dropout_prob": ("model.dropout",),
     "alpha": ("model.contrast_weight",),
     "beta": ("model.bound_weight",),
     "lr_mmilb": ("model.mi_learning_rate",),

@@ -28,6 +28,10 @@ CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 EXTRAS: dict[str, ModuleType] = {"self_mm": parity_labels, "tetfn": parity_labels, "mmim": parity_mmim}
 
 
+#: Files whose model has another name here.
+OUR_NAMES = {"bert_mag": "mag_bert"}
+
+
 class Run(NamedTuple):
     """A golden file's model, ready to run; ``predict(variables, batch)`` gives its outputs."""
 
@@ -41,7 +45,8 @@ class Run(NamedTuple):
 
 def our_name(model: str) -> str:
     """Our name of a file's model: ``tmt_reg`` is TMT with one output, ``almt_mmsa`` MMSA's own ALMT."""
-    return model.removesuffix("_reg").removesuffix("_mmsa")
+    plain = model.removesuffix("_reg").removesuffix("_mmsa")
+    return OUR_NAMES.get(plain, plain)
 
 
 def model_block(meta: dict[str, Any]) -> configuration.Config:

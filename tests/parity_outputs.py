@@ -66,6 +66,14 @@ OUTPUTS: dict[str, dict[str, Take]] = {
         **{f"h_{i}": _feature(f"encoded_{m}") for i, m in _INITIALS.items()},
         **{f"l_state_{n}": _text_state(n) for n in range(9)},
     },
+    "cenet": {"sequence": _feature("states")},
+    "mag_bert": {
+        "gate_v": _feature("gate_vision"),
+        "gate_a": _feature("gate_audio"),
+        "h_m": _feature("displacement"),
+        "sequence": _feature("states"),
+        "pooled": _feature("fusion"),
+    },
     "misa": {
         "bert": _feature("states"),
         "transformer": _time_first("attended"),

@@ -21,7 +21,7 @@ from msa_jax.inference import Trained
 from msa_jax.nn.attention import Kept
 
 #: The models that have attention whether or not a modality is split into column groups.
-MODELS = ("ufen_mtfn", "mult", "tmt", "misa", "tetfn", "almt")
+MODELS = ("ufen_mtfn", "mult", "tmt", "misa", "tetfn", "almt", "cenet")
 
 
 class Map(NamedTuple):
@@ -166,6 +166,7 @@ _OF_MODELS: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "misa": (("transformer/", "private and shared vectors", "private and shared vectors"),),
     "tetfn": ((f"{_ONE}_from_{_ONE}_lower/", r"\2", "text"),),
+    "cenet": ((f"enhancement/{_ONE}", "text", r"\1"),),
 }
 _PAIR, _SINGLE = re.compile(f"{_ONE}_from_{_ONE}"), re.compile(f"(?<![a-z]){_ONE}(?![a-z])")
 #: The paths of blocks that join the groups of a split modality.

@@ -38,6 +38,8 @@ MODELS: dict[str, str] = {
     "self_mm": "msa_jax.models.self_mm",
     "tetfn": "msa_jax.models.tetfn",
     "almt": "msa_jax.models.almt",
+    "mag_bert": "msa_jax.models.mag_bert",
+    "cenet": "msa_jax.models.cenet",
 }
 
 

@@ -18,11 +18,10 @@ import jax.numpy as jnp
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
-from msa_jax.errors import ConfigError
 from msa_jax.models import objectives
 from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
-from msa_jax.models.settings import BaseSettings, n_outputs, read_inputs, scores
+from msa_jax.models.settings import BaseSettings, n_outputs, read_inputs, require_in_step, scores
 from msa_jax.nn.fine_grained import Columns, split_columns
 from msa_jax.nn.gated_memory import GatedMemory, LSTMSystem, TwoLayerNet, shifted
 from msa_jax.typed_settings import Count, Rate
@@ -97,14 +96,8 @@ def read_aligned(batch: Batch, compat: bool) -> tuple[dict[str, jax.Array], jax.
     Raises:
       ConfigError: if audio or vision have other steps than the text.
     """
+    require_in_step(batch)
     values, masks = read_inputs(batch, compat)
-    steps = {m: x.shape[1] for m, x in values.items()}
-    if len(set(steps.values())) > 1:
-        listed = ", ".join(f"{m} {n}" for m, n in steps.items())
-        raise ConfigError(
-            f"this model reads all modalities at the text's steps, and a batch has {listed}; "
-            "set data.reduce=align."
-        )
     return {m: x.swapaxes(0, 1) for m, x in values.items()}, masks["text"].T
 
 

@@ -71,3 +71,14 @@ def read_inputs(batch: Batch, compat: bool) -> tuple[dict[str, Any], dict[str, A
         masks[m] = jnp.ones_like(mask) if compat else mask
         values[m] = jnp.where(masks[m][..., None], batch.values[m], 0)
     return values, masks
+
+
+def require_in_step(batch: Batch) -> None:
+    """Raises ConfigError unless audio and vision have the text's steps."""
+    steps = {m: batch.mask[m].shape[1] for m in MODALITIES}
+    if len(set(steps.values())) > 1:
+        listed = ", ".join(f"{m} {n}" for m, n in steps.items())
+        raise ConfigError(
+            f"this model reads all modalities at the text's steps, and a batch has {listed}; "
+            "set data.reduce=align."
+        )

@@ -15,7 +15,8 @@ from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.models.settings import BaseSettings
-from msa_jax.nn.bert import Bert, BertSettings
+from msa_jax.nn.bert import Bert, BertSettings, Injections
+from msa_jax.nn.pooling import masked_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,26 +91,45 @@ class TextStates(nn.Module):
     Attributes:
       source: see :func:`text_source`.
       compat: leave the encoder's states at padding steps as they are, instead of 0.
+      pooler: whether they are pooled, too.
     """
 
     source: TextSource
     compat: bool = False
+    pooler: bool = False
 
     @nn.compact
-    def __call__(self, batch: Batch, train: bool) -> tuple[jax.Array, jax.Array]:
-        """A batch to states [B, T, D] and their mask [B, T].
+    def __call__(
+        self, batch: Batch, train: bool, injections: Injections | None = None
+    ) -> tuple[jax.Array, ...]:
+        """Reads a batch.
+
+        Args:
+          batch: B clips.
+          train: whether dropout is on.
+          injections: changes of the states inside the encoder. Stored features are changed by all of them
+            as they are, since no layer follows.
+
+        Returns:
+          States [B, T, D], their mask [B, T], and with ``pooler`` a vector per clip [B, D]: what the
+          encoder's pooler makes of the first token; of stored features the mean.
 
         Raises:
           ConfigError: if an encoder is asked for and the batch has no tokens.
         """
         mask = batch.mask["text"]
         if self.source.encoder is None:
-            return jnp.where(mask[..., None], batch.values["text"], 0), mask
+            states = jnp.where(mask[..., None], batch.values["text"], 0)
+            for _, change in sorted((injections or {}).items()):
+                states = jnp.where(mask[..., None], change(states), 0)
+            return (states, mask, masked_mean(states, mask)) if self.pooler else (states, mask)
         if batch.tokens is None:
             raise ConfigError(
                 "model.text_encoder=finetune needs token ids (text_bert) or transcripts (raw_text), and the "
                 "data has neither; set model.text_encoder=frozen."
             )
         ids, _, segments = jnp.moveaxis(batch.tokens, 1, 0)
-        states: Any = Bert(self.source.encoder, name="bert")(ids, mask, segments, train)
-        return states if self.compat else jnp.where(mask[..., None], states, 0), mask
+        bert = Bert(self.source.encoder, self.pooler, name="bert")
+        read: Any = bert(ids, mask, segments, train, injections)
+        states, *pooled = read if self.pooler else (read,)
+        return states if self.compat else jnp.where(mask[..., None], states, 0), mask, *pooled

@@ -7,6 +7,7 @@ as one product.
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -17,8 +18,12 @@ from msa_jax.errors import ConfigError
 from msa_jax.nn.attention import attention_weights
 from msa_jax.nn.bits import hashed_normal
 from msa_jax.nn.dropout import Dropout
-from msa_jax.nn.initializers import product
+from msa_jax.nn.initializers import Dense, product
 from msa_jax.typed_settings import Count, Positive, Rate
+
+#: What a model of several modalities does to the states [B, T, D] on their way through the encoder: number
+#: of layers that they have passed (0: they are the embeddings) -> a change to states of the same shape.
+Injections = Mapping[int, Callable[[jax.Array], jax.Array]]
 
 #: The vocabulary's entry for padding, which all public BERTs have first. PyTorch's table never learns it.
 PAD = 0
@@ -50,6 +55,11 @@ def normal(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Arr
     return hashed_normal(key, shape, 0.02).astype(dtype)
 
 
+def dense(features: int, name: str) -> Dense:
+    """An affine map with BERT's initial values, for what stands beside its layers."""
+    return Dense(features, kernel_init=normal, bias_init=nn.initializers.zeros, name=name)
+
+
 class Bert(nn.Module):
     """The encoder.
 
@@ -67,7 +77,12 @@ class Bert(nn.Module):
 
     @nn.compact
     def __call__(
-        self, ids: jax.Array, mask: jax.Array, segments: jax.Array, train: bool
+        self,
+        ids: jax.Array,
+        mask: jax.Array,
+        segments: jax.Array,
+        train: bool,
+        injections: Injections | None = None,
     ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """Encodes tokens; real ones never read padding.
 
@@ -76,6 +91,7 @@ class Bert(nn.Module):
           mask: real tokens, [B, T].
           segments: segment ids, int [B, T].
           train: whether dropout is on.
+          injections: changes of the states between layers; None: none.
 
         Returns:
           The last states [B, T, D], also of padding (which reads the real tokens); with ``pooler`` a
@@ -84,14 +100,16 @@ class Bert(nn.Module):
         Raises:
           ConfigError: if the texts have more steps than the encoder has positions.
         """
-        s = self.settings
+        s, changes = self.settings, injections or {}
         x = Embeddings(s, name="embeddings")(ids, segments, train)
         self.sow("intermediates", "states", x)
+        x = changes.get(0, _same)(x)
         for i in range(s.n_layers):
             layer = BertLayer(s, name=f"layer_{i}")
             again = s.remat and not self.is_initializing()
             x = _recomputing(layer, x, mask, train) if again else layer(x, mask, train)
             self.sow("intermediates", "states", x)
+            x = changes.get(i + 1, _same)(x)
         return (x, jnp.tanh(_affine(x[:, 0], s.width, "pooler"))) if self.pooler else x
 
 
@@ -172,6 +190,10 @@ class DenseParameters(nn.Module):
         """For inputs x [..., D]: kernel [D, features] and bias [features]."""
         kernel = self.param("kernel", normal, (x.shape[-1], self.features))
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
+
+
+def _same(x: jax.Array) -> jax.Array:
+    return x
 
 
 def _recomputing(layer: BertLayer, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:

@@ -76,9 +76,10 @@ def load(params: Any, model: Config) -> Any:
     if not has_folder(model):
         return params
     flat: dict[str, Any] = dict(flax.traverse_util.flatten_dict(params, sep="/"))
-    arrays = huggingface.read_weights(model.encoder.folder, huggingface.read_config(model.encoder.folder))
-    for path, array in arrays.items():
-        place = f"text_encoder/bert/{path}"
+    folder, inside = model.encoder.folder, "text_encoder/bert"
+    pooler = f"{inside}/pooler/kernel" in flat
+    for path, array in huggingface.read_weights(folder, huggingface.read_config(folder), pooler).items():
+        place = f"{inside}/{path}"
         flat[place] = jax.device_put(np.asarray(array, np.float32), flat[place].sharding)
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 

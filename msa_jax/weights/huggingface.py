@@ -39,8 +39,9 @@ _FIXED = {
     "is_decoder": False,
     "add_cross_attention": False,
 }
-#: What whole checkpoints hold beside the encoder: the pooler, the heads of pre-training, a buffer.
-_IGNORED = ("pooler.", "cls.", "embeddings.position_ids")
+#: What whole checkpoints hold beside the encoder: the heads of pre-training, a buffer.
+_IGNORED = ("cls.", "embeddings.position_ids")
+_POOLER = "pooler."
 #: Older files call the parts of a LayerNorm as TensorFlow does.
 _OLD_ENDINGS = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 _TYPES = ("F32", "F16", "BF16")
@@ -79,15 +80,18 @@ def read_config(folder: str | pathlib.Path) -> BertSettings:
         raise DataError(f"{path}: {error}") from error
 
 
-def read_weights(folder: str | pathlib.Path, settings: BertSettings) -> dict[str, np.ndarray]:
+def read_weights(
+    folder: str | pathlib.Path, settings: BertSettings, pooler: bool = False
+) -> dict[str, np.ndarray]:
     """A folder's weights under our names.
 
     The file is model.safetensors, or the only model.<variant>.safetensors; float32, float16 or bfloat16.
-    Names may have "bert." in front. The pooler and the heads of pre-training are left out.
+    Names may have "bert." in front. The heads of pre-training are left out.
 
     Args:
       folder: where the file is.
       settings: from :func:`read_config`.
+      pooler: whether the pooler is read, too.
 
     Returns:
       Path of a parameter of :class:`~msa_jax.nn.bert.Bert` ("layer_0/attention/query/kernel") -> float32.
@@ -97,12 +101,13 @@ def read_weights(folder: str | pathlib.Path, settings: BertSettings) -> dict[str
         that are wrong are listed.
     """
     path = _weights_file(pathlib.Path(folder))
-    entries = {e.peer: e for e in bert("", "", settings.n_layers)}
-    shapes = _shapes(settings, entries)
+    entries = {e.peer: e for e in bert("", "", settings.n_layers, pooler)}
+    shapes = _shapes(Bert(settings, pooler), entries)
+    ignored = _IGNORED if pooler else (*_IGNORED, _POOLER)
     found = {}
     try:
         with safe_open(path, "numpy") as file:
-            names = _plain_names(file.keys())
+            names = _plain_names(file.keys(), ignored)
             _check(path, {name: file.get_slice(theirs) for name, theirs in names.items()}, shapes)
             for name, entry in entries.items():
                 array = np.asarray(file.get_tensor(names[name]), np.float32)
@@ -126,23 +131,22 @@ def _weights_file(folder: pathlib.Path) -> pathlib.Path:
     )
 
 
-def _plain_names(names: Any) -> dict[str, str]:
+def _plain_names(names: Any, ignored: tuple[str, ...]) -> dict[str, str]:
     """Names without prefix and with today's endings -> names in the file; what is ignored is left out."""
     plain = {}
     for name in names:
         short = name.removeprefix("bert.")
         for old, new in _OLD_ENDINGS.items():
             short = short.removesuffix(old) + new if short.endswith(old) else short
-        if not short.startswith(_IGNORED):
+        if not short.startswith(ignored):
             plain[short] = name
     return plain
 
 
-def _shapes(settings: BertSettings, entries: Mapping[str, Entry]) -> dict[str, tuple[int, ...]]:
+def _shapes(model: Bert, entries: Mapping[str, Entry]) -> dict[str, tuple[int, ...]]:
     """The shape of every array, by its name in the file."""
     tokens = jax.ShapeDtypeStruct((1, 1), np.int32)
     mask = jax.ShapeDtypeStruct((1, 1), np.bool_)
-    model = Bert(settings)
     ours: Any = jax.eval_shape(
         lambda ids, mask: model.init(jax.random.key(0), ids, mask, ids, train=False), tokens, mask
     )

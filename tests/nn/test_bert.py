@@ -13,7 +13,7 @@ import pytest
 
 from msa_jax.errors import ConfigError
 from msa_jax.nn import bert
-from msa_jax.nn.bert import Bert, BertSettings, normal
+from msa_jax.nn.bert import Bert, BertSettings, Injections, normal
 
 SETTINGS = BertSettings(8, 2, 2, 12, 30, 10, 2, 0.0, 0.0)
 LENGTHS = np.array([7, 3, 1, 0])
@@ -100,6 +100,30 @@ def test_parameters_of_bert_base(vocab, count):
         lambda: Bert(settings, pooler=True).init(jax.random.key(0), IDS, MASK, SEGMENTS, train=False)
     )
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_an_injection_changes_what_the_next_layer_reads(after):
+    """Up to it the states are the plain ones; what it gives is read by the next layer, or is the answer."""
+
+    def states(injections: Injections | None) -> Any:
+        def run(params: Any) -> Any:
+            inputs = (IDS, MASK, SEGMENTS, False, injections)
+            return Bert(SETTINGS).apply({"params": params}, *inputs, mutable=["intermediates"])
+
+        read, kept = jax.jit(run)(PARAMS)
+        return *kept["intermediates"]["states"], read
+
+    plain, changed = states(None), states({after: lambda x: 2 - x})
+    for i in range(after + 1):
+        np.testing.assert_allclose(plain[i], changed[i], rtol=0, atol=1e-6)
+    if after == SETTINGS.n_layers:
+        np.testing.assert_allclose(changed[-1], 2 - plain[-1], rtol=0, atol=1e-6)
+        return
+    layer = bert.BertLayer(SETTINGS)
+    params = {"params": PARAMS[f"layer_{after}"]}
+    read: Any = jax.jit(lambda x: layer.apply(params, x, jnp.asarray(MASK), False))(2 - plain[after])
+    np.testing.assert_allclose(changed[after + 1], np.asarray(read), rtol=0, atol=1e-6)
 
 
 def test_what_does_not_decay_is_known_by_name():

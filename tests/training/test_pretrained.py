@@ -62,6 +62,21 @@ def test_the_weights_take_the_places_of_fresh_ones(tmp_path):
     np.testing.assert_array_equal(loaded["head"]["kernel"], 1.0)
 
 
+def test_a_model_with_a_pooler_gets_that_of_the_folder(tmp_path):
+    pooler = {
+        "pooler.dense.weight": np.eye(8, dtype=np.float32),
+        "pooler.dense.bias": np.zeros(8, np.float32),
+    }
+    folder = encoder_files.folder(tmp_path, weights=encoder_files.theirs() | pooler)
+    fresh = {path: jnp.full(x.shape, 7.0) for path, x in encoder_files.ours().items()}
+    fresh |= {"pooler/kernel": jnp.full((8, 8), 7.0), "pooler/bias": jnp.full(8, 7.0)}
+    params = {"text_encoder": {"bert": _nested(fresh)}}
+    block = load(f"{CONFIG}:mag_bert", [f"model.encoder.folder={folder}"]).model
+    found = _flat(pretrained.load(params, block)["text_encoder"]["bert"])
+    np.testing.assert_array_equal(found["pooler/kernel"], np.eye(8))
+    np.testing.assert_array_equal(found["pooler/bias"], 0)
+
+
 def _nested(flat):
     import flax.traverse_util
 

@@ -43,6 +43,18 @@ def test_prefix_heads_old_endings_and_variants(tmp_path):
         np.testing.assert_array_equal(array, ours()[path].astype(np.float16).astype(np.float32))
 
 
+def test_the_pooler_is_read_where_it_is_asked_for(tmp_path):
+    kernel = np.arange(64, dtype=np.float32).reshape(8, 8)
+    pooler = {"pooler.dense.weight": kernel, "pooler.dense.bias": kernel[0]}
+    made = folder(tmp_path / "with", weights=theirs() | pooler)
+    read = huggingface.read_weights(made, SETTINGS, pooler=True)
+    assert read.keys() == ours().keys() | {"pooler/kernel", "pooler/bias"}
+    np.testing.assert_array_equal(read["pooler/kernel"], kernel.T)
+    np.testing.assert_array_equal(read["pooler/bias"], kernel[0])
+    with pytest.raises(DataError, match=r"pooler\.dense\.weight is missing"):
+        huggingface.read_weights(folder(tmp_path / "without"), SETTINGS, pooler=True)
+
+
 def test_bfloat16(tmp_path):
     weights = {k: np.asarray(jnp.asarray(a, jnp.bfloat16)) for k, a in theirs().items()}
     made = folder(tmp_path / "encoder", weights=weights)

@@ -1,7 +1,7 @@
 """All public PyTorch classes whose weights we read, by our name of the model."""
 
 from msa_jax.weights.layers import PeerModel
-from msa_jax.weights.peers import fusion, hyper, labels, mfn, subspaces, transformers
+from msa_jax.weights.peers import fusion, hyper, injected, labels, mfn, subspaces, transformers
 
 PEERS: dict[str, PeerModel] = {
     "ef_lstm": fusion.EF_LSTM,
@@ -20,4 +20,6 @@ PEERS: dict[str, PeerModel] = {
     "self_mm": labels.SELF_MM,
     "tetfn": labels.TETFN,
     "almt": hyper.ALMT,
+    "mag_bert": injected.MAG_BERT,
+    "cenet": injected.CENET,
 }

@@ -93,6 +93,23 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "beta": ("model.bound_weight",),
     "lr_mmilb": ("model.mi_learning_rate",),
     "weight_decay_mmilb": ("model.mi_weight_decay",),
+    "zl_size": ("model.z_text",),
+    "za_size": ("model.z_audio",),
+    "zv_size": ("model.z_vision",),
+    "zy_size": ("model.z_y",),
+    "fl_size": ("model.f_text",),
+    "fa_size": ("model.f_audio",),
+    "fv_size": ("model.f_vision",),
+    "fy_size": ("model.f_y",),
+    "zl_to_fl_dropout": ("model.f_text_dropout",),
+    "za_to_fa_dropout": ("model.f_audio_dropout",),
+    "zv_to_fv_dropout": ("model.f_vision_dropout",),
+    "zy_to_fy_dropout": ("model.f_y_dropout",),
+    "fy_to_y_dropout": ("model.out_dropout",),
+    "lda_mmd": ("model.mmd_weight",),
+    "lda_xl": ("model.text_weight",),
+    "lda_xa": ("model.audio_weight",),
+    "lda_xv": ("model.vision_weight",),
 }
 
 

@@ -55,6 +55,13 @@ OUTPUTS: dict[str, dict[str, Take]] = {
     "mfn": {"L": _feature("fusion")},
     # ours [B, T, 19], the peer's time first
     "graph_mfn": {"Efficacies": lambda features: features["efficacies"].swapaxes(0, 1)},
+    "mfm": {
+        "mfn_last": _feature("joint"),
+        "zy": _feature("z_y"),
+        "fy": _feature("fusion"),
+        **{f"{kind}{i}": _feature(f"{kind}_{m}") for i, m in _INITIALS.items() for kind in ("z", "f")},
+        **{f"x_{i}_hat": _time_first(f"decoded_{m}") for i, m in _INITIALS.items()},
+    },
     "mlf_dnn": _FOUR,
     "mtfn": _FOUR | {"Feature_f": _feature("tensor")},
     "mlmf": _FOUR | {"Feature_f": _low_rank},

@@ -28,6 +28,7 @@ MODELS: dict[str, str] = {
     "lmf": "msa_jax.models.lmf",
     "mfn": "msa_jax.models.mfn",
     "graph_mfn": "msa_jax.models.graph_mfn",
+    "mfm": "msa_jax.models.mfm",
     "mlf_dnn": "msa_jax.models.mlf_dnn",
     "mtfn": "msa_jax.models.mtfn",
     "mlmf": "msa_jax.models.mlmf",

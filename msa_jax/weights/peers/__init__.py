@@ -10,6 +10,7 @@ PEERS: dict[str, PeerModel] = {
     "lmf": fusion.LMF,
     "mfn": mfn.MFN,
     "graph_mfn": mfn.GRAPH_MFN,
+    "mfm": mfn.MFM,
     "mlf_dnn": fusion.MLF_DNN,
     "mtfn": fusion.MTFN,
     "mlmf": fusion.MLMF,

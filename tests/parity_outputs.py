@@ -73,6 +73,17 @@ OUTPUTS: dict[str, dict[str, Take]] = {
         **{f"h_{i}": _feature(f"encoded_{m}") for i, m in _INITIALS.items()},
         **{f"l_state_{n}": _text_state(n) for n in range(9)},
     },
+    "mctn": {
+        **{
+            f"{kind}_{i}": _feature(f"{long}_{i}")
+            for kind, long in (("join", "joint"), ("s", "summary"))
+            for i in ("1", "back", "2")
+        },
+        **{
+            f"{m}_1": _feature(f"translated_{ours}")
+            for m, ours in (("video", "vision"), ("text", "text"), ("audio", "audio"))
+        },
+    },
     "misa": {
         "bert": _feature("states"),
         "transformer": _time_first("attended"),

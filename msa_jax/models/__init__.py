@@ -33,6 +33,7 @@ MODELS: dict[str, str] = {
     "mtfn": "msa_jax.models.mtfn",
     "mlmf": "msa_jax.models.mlmf",
     "mult": "msa_jax.models.mult",
+    "mctn": "msa_jax.models.mctn",
     "tmt": "msa_jax.models.tmt",
     "misa": "msa_jax.models.misa",
     "mmim": "msa_jax.models.mmim",

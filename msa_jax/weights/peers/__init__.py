@@ -1,7 +1,7 @@
 """All public PyTorch classes whose weights we read, by our name of the model."""
 
 from msa_jax.weights.layers import PeerModel
-from msa_jax.weights.peers import fusion, hyper, labels, mfn, subspaces, transformers
+from msa_jax.weights.peers import fusion, hyper, labels, mfn, subspaces, transformers, translation
 
 PEERS: dict[str, PeerModel] = {
     "ef_lstm": fusion.EF_LSTM,
@@ -15,6 +15,7 @@ PEERS: dict[str, PeerModel] = {
     "mtfn": fusion.MTFN,
     "mlmf": fusion.MLMF,
     "mult": transformers.MULT,
+    "mctn": translation.MCTN,
     "tmt": transformers.TMT,
     "misa": subspaces.MISA,
     "mmim": subspaces.MMIM,

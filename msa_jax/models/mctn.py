@@ -58,7 +58,8 @@ class Settings(BaseSettings):
         super().__post_init__()
         if self.fg != "none":
             raise ConfigError(
-                f"model mctn reads the text alone, so model.fg={self.fg} splits nothing it reads."
+                f"model.fg={self.fg}, but model mctn reads the text alone, which has no column groups; set "
+                "model.fg=none."
             )
 
 

@@ -31,7 +31,7 @@ def shapes(name: str, fg: str):
 @pytest.mark.parametrize("name", models.MODELS)
 def test_the_block_is_what_fg_brings(name):
     if name == "mctn":  # it reads the text alone
-        with pytest.raises(ConfigError, match=r"reads the text alone, so model\.fg=both splits nothing"):
+        with pytest.raises(ConfigError, match=r"model\.fg=both, but model mctn reads the text alone"):
             shapes(name, "both")
         return
     whole, split = shapes(name, "none"), shapes(name, "both")

@@ -104,5 +104,7 @@ def test_later_steps_than_asked_for_are_cut_off():
 
 
 def test_column_groups_are_refused():
-    with pytest.raises(ConfigError, match=r"mctn reads the text alone, so model\.fg=audio splits nothing"):
+    with pytest.raises(
+        ConfigError, match=r"model\.fg=audio, but model mctn reads the text alone.*set model\.fg=none"
+    ):
         models.check(model_block("mctn", "fg=audio"))

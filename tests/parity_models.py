@@ -20,12 +20,17 @@ from parity_weights import compare_gradient
 from msa_jax import configuration, models
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
+from msa_jax.models import mfm
 from msa_jax.weights import state_dict
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"
 #: Files that hold more than a forward pass and its gradient. Each module has memory_of_loss(arrays, block),
 #: what the objective remembers at the file's loss, and compare(run, arrays, errors) for the rest.
 EXTRAS: dict[str, ModuleType] = {"self_mm": parity_labels, "tetfn": parity_labels, "mmim": parity_mmim}
+#: What a model draws in training, by its feature's name, and where a file has what the public class drew.
+DRAWN: dict[str, dict[str, str]] = {
+    "mfm": {f"noise_{k}": f"in/gauss_{letter}" for k, letter in mfm.LATENTS.items()}
+}
 
 
 #: Files whose model has another name here.
@@ -141,7 +146,8 @@ def compare(arrays: dict[str, np.ndarray], meta: dict[str, Any], errors: Errors)
     objective = models.objective(block, spec_of(arrays, meta))
     extra = EXTRAS.get(block.name)
     memory = extra.memory_of_loss(arrays, block) if extra else ()
-    run = functools.partial(_run, model, objective, memory, batch)
+    drawn = {name: jnp.asarray(arrays[key]) for name, key in DRAWN.get(block.name, {}).items()}
+    run = functools.partial(_run, model, objective, memory, drawn, batch)
     _compare_mode(arrays, errors, "", functools.partial(run, False), variables, block)
     predict = jax.jit(functools.partial(_predict, model))
     if extra:
@@ -168,10 +174,11 @@ def _predict(model, variables, batch):
         return model.apply(variables, batch, train=False)
 
 
-def _run(model, objective, memory, batch, train, params, statistics):
+def _run(model, objective, memory, drawn, batch, train, params, statistics):
     with jax.default_matmul_precision("highest"):
         variables = {"params": params, **statistics}
         outputs, updated = model.apply(variables, batch, train=train, mutable=["batch_stats"])
+        outputs = outputs.replace(features={**outputs.features, **drawn})
         loss, parts = objective(outputs, batch, memory)
     return loss, (outputs, parts, updated)
 

@@ -55,6 +55,13 @@ OUTPUTS: dict[str, dict[str, Take]] = {
     "mfn": {"L": _feature("fusion")},
     # ours [B, T, 19], the peer's time first
     "graph_mfn": {"Efficacies": lambda features: features["efficacies"].swapaxes(0, 1)},
+    "mfm": {
+        "mfn_last": _feature("joint"),
+        "zy": _feature("z_y"),
+        "fy": _feature("fusion"),
+        **{f"{kind}{i}": _feature(f"{kind}_{m}") for i, m in _INITIALS.items() for kind in ("z", "f")},
+        **{f"x_{i}_hat": _time_first(f"decoded_{m}") for i, m in _INITIALS.items()},
+    },
     "mlf_dnn": _FOUR,
     "mtfn": _FOUR | {"Feature_f": _feature("tensor")},
     "mlmf": _FOUR | {"Feature_f": _low_rank},
@@ -73,6 +80,17 @@ OUTPUTS: dict[str, dict[str, Take]] = {
         "h_m": _feature("displacement"),
         "sequence": _feature("states"),
         "pooled": _feature("fusion"),
+    },
+    "mctn": {
+        **{
+            f"{kind}_{i}": _feature(f"{long}_{i}")
+            for kind, long in (("join", "joint"), ("s", "summary"))
+            for i in ("1", "back", "2")
+        },
+        **{
+            f"{m}_1": _feature(f"translated_{ours}")
+            for m, ours in (("video", "vision"), ("text", "text"), ("audio", "audio"))
+        },
     },
     "misa": {
         "bert": _feature("states"),

@@ -21,7 +21,7 @@ from msa_jax.inference import Trained
 from msa_jax.nn.attention import Kept
 
 #: The models that have attention whether or not a modality is split into column groups.
-MODELS = ("ufen_mtfn", "mult", "tmt", "misa", "tetfn", "almt", "cenet")
+MODELS = ("ufen_mtfn", "mult", "mctn", "tmt", "misa", "tetfn", "almt", "cenet")
 
 
 class Map(NamedTuple):
@@ -164,6 +164,7 @@ _OF_MODELS: dict[str, tuple[tuple[str, str, str], ...]] = {
         (f"hyper_[0-9]+/{_ONE}", "text tokens", r"\1 tokens"),
         ("cross/", "class token, text tokens", "class token, hyper tokens"),
     ),
+    "mctn": (("pool_text", "pooled", "text"),),
     "misa": (("transformer/", "private and shared vectors", "private and shared vectors"),),
     "tetfn": ((f"{_ONE}_from_{_ONE}_lower/", r"\2", "text"),),
     "cenet": ((f"enhancement/{_ONE}", "text", r"\1"),),

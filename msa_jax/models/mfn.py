@@ -101,6 +101,39 @@ def read_aligned(batch: Batch, compat: bool) -> tuple[dict[str, jax.Array], jax.
     return {m: x.swapaxes(0, 1) for m, x in values.items()}, masks["text"].T
 
 
+def memory_fusion(
+    s: Settings,
+    columns: tuple[tuple[str, Columns], ...],
+    values: dict[str, jax.Array],
+    mask: jax.Array,
+    train: bool,
+) -> dict[str, jax.Array]:
+    """What the network makes of a batch before its head; its layers become those of the calling module.
+
+    Args:
+      s: the settings.
+      columns: per split modality, (name, its column groups).
+      values: per modality [T, B, D], see :func:`read_aligned`.
+      mask: real steps, [T, B].
+      train: whether dropout is on.
+
+    Returns:
+      "text", "audio", "vision" (the last h, [B, H]) and "memory" [B, M].
+    """
+    hidden = (("text", s.text_hidden), ("audio", s.audio_hidden), ("vision", s.vision_hidden))
+    states = LSTMSystem(hidden, columns, s.join, name="system")(values, mask)
+
+    cells = jnp.concatenate([states[m][1] for m in MODALITIES], axis=-1)  # [T, B, sum of H]
+    window = jnp.concatenate([shifted(cells), cells], axis=-1)
+    attention = TwoLayerNet(s.attention_hidden, window.shape[-1], s.attention_dropout, name="attention")
+    attended = window * nn.softmax(attention(window, train), axis=-1)
+    propose = TwoLayerNet(s.proposal_hidden, s.memory, s.proposal_dropout, name="proposal")
+    memory = GatedMemory(
+        s.memory, s.retain_hidden, s.update_hidden, s.retain_dropout, s.update_dropout, name="memory"
+    )(attended, jnp.tanh(propose(attended, train)), mask, train)
+    return {m: states[m][0][-1] for m in MODALITIES} | {"memory": memory}
+
+
 class Mfn(nn.Module):
     """The whole model.
 
@@ -121,20 +154,7 @@ class Mfn(nn.Module):
         Features: "text", "audio", "vision" (the last h), "memory" and "fusion" (all of them).
         """
         s = self.s
-        values, mask = read_aligned(batch, s.compat)
-        hidden = (("text", s.text_hidden), ("audio", s.audio_hidden), ("vision", s.vision_hidden))
-        states = LSTMSystem(hidden, self.columns, s.join, name="system")(values, mask)
-
-        cells = jnp.concatenate([states[m][1] for m in MODALITIES], axis=-1)  # [T, B, sum of H]
-        window = jnp.concatenate([shifted(cells), cells], axis=-1)
-        attention = TwoLayerNet(s.attention_hidden, window.shape[-1], s.attention_dropout, name="attention")
-        attended = window * nn.softmax(attention(window, train), axis=-1)
-        propose = TwoLayerNet(s.proposal_hidden, s.memory, s.proposal_dropout, name="proposal")
-        memory = GatedMemory(
-            s.memory, s.retain_hidden, s.update_hidden, s.retain_dropout, s.update_dropout, name="memory"
-        )(attended, jnp.tanh(propose(attended, train)), mask, train)
-
-        features = {m: states[m][0][-1] for m in MODALITIES} | {"memory": memory}
+        features = memory_fusion(s, self.columns, *read_aligned(batch, s.compat), train)
         fusion = jnp.concatenate(list(features.values()), axis=-1)
         y = TwoLayerNet(s.out_hidden, self.n_outputs, s.out_dropout, name="out")(fusion, train)
         return Outputs({"M": scores(y)}, {**features, "fusion": fusion})

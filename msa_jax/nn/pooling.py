@@ -27,13 +27,20 @@ def last_step(x: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 class AttentionPooling(nn.Module):
-    """Mean weighted by a learned score per step: softmax_t(w . x_t + b), over the real steps."""
+    """Mean weighted by a learned score per step: softmax_t(w . x_t + b), over the real steps.
+
+    Attributes:
+      bounded: whether a tanh keeps the scores between -1 and 1.
+    """
+
+    bounded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """[B, T, D] with mask [B, T] to [B, D]; zero for a clip of length 0."""
         x = jnp.where(mask[..., None], x, 0)
         scores = Dense(1, name="score")(x)[..., 0].astype(jnp.float32)
+        scores = jnp.tanh(scores) if self.bounded else scores
         weights = nn.softmax(jnp.where(mask, scores, -1e9), axis=1).astype(x.dtype)
         keep(self, weights[:, None, None], None, mask)
         return jnp.einsum("bt,btd->bd", weights, x)

@@ -131,16 +131,20 @@ def _project(x: jax.Array, directions: list[Weights]) -> list[jax.Array]:
     return jnp.split(product(x, kernel), len(directions), axis=-1)
 
 
-def scan_over_time(step: Any) -> Any:
+def scan_over_time(step: Any, in_axes: Any = 0) -> Any:
     """nn.scan of a step (a module class, or a function of a module) that keeps little for the gradient.
 
     What a step names "gates", the sums that its nonlinear functions read, is kept, and so is the
     state before each step; sigmoids and the like are computed again, which costs less than to write
     them to memory and read them back.
+
+    Args:
+      step: takes a carry and its step's part of whatever follows.
+      in_axes: of what follows, as nn.scan has it: 0 (time first), nn.broadcast (all of it, in every step).
     """
     keep = jax.checkpoint_policies.save_only_these_names("gates")
     step = nn.remat(step, policy=keep, prevent_cse=False)
-    return nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
+    return nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, in_axes=in_axes)
 
 
 def _run(layer: nn.Module, step: Callable[..., State], n_states: int, directions: list[Weights], x, mask):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from conftest import GOLDEN
-from parity_models import CONFIGS, batch_of, model_block, spec_of
+from parity_models import CONFIGS, DRAWN, batch_of, model_block, spec_of
 
 from msa_jax import configuration, models
 from msa_jax.training import optim
@@ -78,12 +78,17 @@ class Ours:
         opt_state, losses = optimizer.init(params), []
         rows = self.arrays.get("in/all_labels", np.zeros(len(self.arrays["in/labels"]), np.float32))
         memory = self.objective.memory(dict.fromkeys(("M", "T", "A", "V"), rows), len(batches))
+        drawn = {name: self.arrays[key] for name, key in DRAWN.get(self.block.name, {}).items()}
+        rngs = {"dropout": jax.random.key(0)}  # of what the file's draws replace
 
         @jax.jit
         def step(params, statistics, opt_state, memory, batch):
             def loss(params):
                 variables = {"params": params, **statistics}
-                outputs, updated = self.model.apply(variables, batch, train=True, mutable=["batch_stats"])
+                outputs, updated = self.model.apply(
+                    variables, batch, train=True, rngs=rngs, mutable=["batch_stats"]
+                )
+                outputs = outputs.replace(features={**outputs.features, **drawn})
                 return self.objective(outputs, batch, memory)[0], (outputs, updated)
 
             (value, (outputs, statistics)), gradient = jax.value_and_grad(loss, has_aux=True)(params)

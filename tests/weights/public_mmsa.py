@@ -27,7 +27,9 @@ CLASSES = {
     "lmf": "models.singleTask.LMF",
     "mfn": "models.singleTask.MFN",
     "graph_mfn": "models.singleTask.Graph_MFN",
+    "mfm": "models.singleTask.MFM",
     "mult": "models.singleTask.MULT",
+    "mctn": "models.singleTask.MCTN",
     "mlf_dnn": "models.multiTask.MLF_DNN",
     "mtfn": "models.multiTask.MTFN",
     "mlmf": "models.multiTask.MLMF",
@@ -36,7 +38,7 @@ CLASSES = {
     "mmim": "models.singleTask.MMIM",
 }
 #: Those whose classes can be trained on classes.
-WITH_CLASSES = tuple(name for name in CLASSES if name not in ("self_mm", "mmim"))
+WITH_CLASSES = tuple(name for name in CLASSES if name not in ("self_mm", "mmim", "mctn"))
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -100,6 +102,8 @@ def build(name: str, meta: Mapping[str, Any], folder: pathlib.Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = public_class(CLASSES[name])(quiet)
+    if name == "mctn":  # the class takes every machine for one with a GPU
+        model.seq2seq1.device = model.seq2seq2.device = "cpu"
     if name == "misa":  # the class takes every encoder for a BERT-base
         model.project_t.project_t = torch.nn.Linear(meta["bert"]["hidden_size"], quiet["hidden_size"])
     for part in model.modules():
@@ -166,6 +170,13 @@ def outputs_of(model: Any, name: str, arrays: Arrays, **more: Any) -> dict[str, 
     audio, vision = inputs["audio"], inputs["vision"]
     if name in ("self_mm", "mmim"):
         audio, vision = (audio, inputs["audio_lengths"]), (vision, inputs["vision_lengths"])
+    if name == "mfm":  # whose noise is the file's
+        with mock.patch("torch.randn", side_effect=[inputs[f"gauss_{letter}"] for letter in "lavy"]):
+            score, *more_losses, _ = model(text, audio, vision)
+        return {"M": score, "losses": more_losses}
+    if name == "mctn":
+        loss, score = model(text, audio, vision, lengths=None, **more)
+        return {"M": score, "loss": loss}
     return model(text, audio, vision, **more)
 
 
@@ -202,6 +213,16 @@ def loss_of(name: str, meta: Mapping[str, Any]) -> Callable[[Any, Arrays], Any]:
         return misa
     if name == "mmim":
         return _mmim_loss(config, label)
+    if name == "mctn":
+        return lambda model, arrays: outputs_of(model, name, arrays, tar=label(arrays, "M"))["loss"]
+    if name == "mfm":
+
+        def mfm(model: Any, arrays: Arrays) -> Any:
+            outputs = outputs_of(model, name, arrays)
+            gen, mmd = outputs["losses"]
+            return error(outputs["M"], label(arrays, "M")) + gen + config.lda_mmd * mmd
+
+        return mfm
     weights = {"M": 1.0} if "T" not in config else {task: config[task] for task in ("M", "T", "A", "V")}
     if name == "self_mm":
         weights = {"M": 1.0, "T": 0.0, "A": 0.0, "V": 0.0}

@@ -1,7 +1,16 @@
 """All public PyTorch classes whose weights we read, by our name of the model."""
 
 from msa_jax.weights.layers import PeerModel
-from msa_jax.weights.peers import fusion, hyper, injected, labels, mfn, subspaces, transformers
+from msa_jax.weights.peers import (
+    fusion,
+    hyper,
+    injected,
+    labels,
+    mfn,
+    subspaces,
+    transformers,
+    translation,
+)
 
 PEERS: dict[str, PeerModel] = {
     "ef_lstm": fusion.EF_LSTM,
@@ -10,10 +19,12 @@ PEERS: dict[str, PeerModel] = {
     "lmf": fusion.LMF,
     "mfn": mfn.MFN,
     "graph_mfn": mfn.GRAPH_MFN,
+    "mfm": mfn.MFM,
     "mlf_dnn": fusion.MLF_DNN,
     "mtfn": fusion.MTFN,
     "mlmf": fusion.MLMF,
     "mult": transformers.MULT,
+    "mctn": translation.MCTN,
     "tmt": transformers.TMT,
     "misa": subspaces.MISA,
     "mmim": subspaces.MMIM,

@@ -1,7 +1,7 @@
 """All public PyTorch classes whose weights we read, by our name of the model."""
 
 from msa_jax.weights.layers import PeerModel
-from msa_jax.weights.peers import fusion, hyper, injected, labels, mfn, subspaces, transformers
+from msa_jax.weights.peers import fusion, global_tokens, hyper, injected, labels, mfn, subspaces, transformers
 
 PEERS: dict[str, PeerModel] = {
     "ef_lstm": fusion.EF_LSTM,
@@ -22,4 +22,5 @@ PEERS: dict[str, PeerModel] = {
     "almt": hyper.ALMT,
     "mag_bert": injected.MAG_BERT,
     "cenet": injected.CENET,
+    "emt_dlfr": global_tokens.EMT_DLFR,
 }

@@ -46,6 +46,32 @@ _PEER_INITIALS = {"t": "text", "a": "audio", "v": "vision"}
 #: What the peer puts after the initial.
 _MISA_AFTER = {"orig": "projected", "recon": "reconstructed"}
 
+_PEER_NAMES = {"gmc_tokens": "global", "text": "text", "audio": "audio", "video": "vision"}
+#: The longest clips of its file, to which the peer cuts what it reads.
+_EMT_LONGEST = {"audio": 10, "vision": 8}
+
+
+def _in_batch(name: str) -> Take:
+    return lambda features: features[name][:, : _EMT_LONGEST.get(name.rsplit("_", 1)[1])]
+
+
+#: Of EMT-DLFR's incomplete view. "_m" behind a name marks it where the complete one has the same.
+_EMT_VIEW = {
+    "bert": "states",
+    "gmc_out": "global",
+    **{f"{m}_utt": f"vector_{ours}" for m, ours in _PEER_NAMES.items()},
+    **{f"z_{m}": f"projected_{ours}" for m, ours in _PEER_NAMES.items()},
+    **{f"p_{m}": f"predicted_{ours}" for m, ours in _PEER_NAMES.items()},
+}
+_EMT_DLFR = {
+    **{f"{name}_m": _feature(ours) for name, ours in _EMT_VIEW.items()},
+    **{name: _feature(f"complete_{ours}") for name, ours in _EMT_VIEW.items()},
+    **{f"{m}_recon": _in_batch(f"restored_{ours}") for m, ours in _PEER_NAMES.items()},
+    **{f"local_{m}": _in_batch(f"complete_local_{ours}") for m, ours in _PEER_NAMES.items()},
+    **{f"local_{m}_m": _in_batch(f"local_{ours}") for m, ours in _PEER_NAMES.items()},
+    "text_for_recon": _feature("wanted_text"),
+}
+
 #: model -> golden output -> how to read it from Outputs.features.
 OUTPUTS: dict[str, dict[str, Take]] = {
     "ef_lstm": {"normed": _feature("normed")},
@@ -74,6 +100,7 @@ OUTPUTS: dict[str, dict[str, Take]] = {
         **{f"l_state_{n}": _text_state(n) for n in range(9)},
     },
     "cenet": {"sequence": _feature("states")},
+    "emt_dlfr": _EMT_DLFR,
     "mag_bert": {
         "gate_v": _feature("gate_vision"),
         "gate_a": _feature("gate_audio"),
@@ -123,5 +150,15 @@ OUTPUTS: dict[str, dict[str, Take]] = {
         "fusion_2": _feature("crossed_invariant"),
         **{f"x_specific_{m[0]}": _feature(f"specific_{m}") for m in ("text", "audio", "vision")},
         **{f"proj_{m[0]}": _feature(f"projected_{m}") for m in ("text", "audio", "vision")},
+    },
+}
+
+#: model -> golden part of the loss -> ours, where the names differ.
+PARTS: dict[str, dict[str, str]] = {
+    "emt_dlfr": {
+        "pred_m": "M",
+        "pred": "M_complete",
+        **{f"attra_{m}": f"attract_{ours}" for m, ours in _PEER_NAMES.items()},
+        **{f"recon_{m}": f"restore_{ours}" for m, ours in _PEER_NAMES.items()},
     },
 }

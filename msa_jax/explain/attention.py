@@ -21,7 +21,7 @@ from msa_jax.inference import Trained
 from msa_jax.nn.attention import Kept
 
 #: The models that have attention whether or not a modality is split into column groups.
-MODELS = ("ufen_mtfn", "mult", "mctn", "tmt", "misa", "tetfn", "almt", "cenet")
+MODELS = ("ufen_mtfn", "mult", "mctn", "tmt", "misa", "tetfn", "almt", "cenet", "emt_dlfr")
 
 
 class Map(NamedTuple):
@@ -147,6 +147,13 @@ def kept_of(intermediates: Mapping[str, Any], above: str = "") -> dict[str, Kept
 # --- Names ------------------------------------------------------------------------------------------------
 
 _ONE = "(text|audio|vision)"
+
+
+def _calls(which: int, of: int) -> str:
+    """A pattern for every call whose number leaves ``which`` when divided by ``of``, up to 20 rounds."""
+    return rf" \((?:{'|'.join(str(round * of + which) for round in range(20))})\)$"
+
+
 #: By model: a pattern that a path begins with, and what its queries and its keys are.
 _OF_MODELS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "ufen_mtfn": (
@@ -167,6 +174,17 @@ _OF_MODELS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "mctn": (("pool_text", "pooled", "text"),),
     "misa": (("transformer/", "private and shared vectors", "private and shared vectors"),),
     "tetfn": ((f"{_ONE}_from_{_ONE}_lower/", r"\2", "text"),),
+    # One unit for all: in every layer the global tokens read the three modalities, and these read them.
+    "emt_dlfr": tuple(
+        (f"unit/{name}{_calls(call, 6)}", queries, keys)
+        for place, m in enumerate(MODALITIES, start=1)
+        for name, call, queries, keys in (
+            ("cross", place, "global tokens", m),
+            ("own", place, "global tokens", "global tokens"),
+            ("cross", place + 3, m, "global tokens"),
+            ("own", place + 3, m, m),
+        )
+    ),
     "cenet": ((f"enhancement/{_ONE}", "text", r"\1"),),
 }
 _PAIR, _SINGLE = re.compile(f"{_ONE}_from_{_ONE}"), re.compile(f"(?<![a-z]){_ONE}(?![a-z])")

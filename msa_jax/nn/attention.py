@@ -92,12 +92,14 @@ class MultiHeadAttention(nn.Module):
       dropout: rate on the attention weights.
       packed_init: the initial values that PyTorch gives its packed layer (Xavier uniform over query,
         key and value as one kernel, zero biases), instead of those of four affine maps.
+      output_bias: whether the output's projection has a bias; None: as ``use_bias``.
     """
 
     heads: int
     use_bias: bool = True
     dropout: float = 0.0
     packed_init: bool = False
+    output_bias: bool | None = None
 
     @nn.compact
     def __call__(
@@ -138,4 +140,5 @@ class MultiHeadAttention(nn.Module):
         weights = Dropout(self.dropout)(weights, train)
         heads = jnp.einsum("bkqt,bkth->bkqh", weights, values)
         joined = heads.swapaxes(1, 2).reshape(query.shape)
-        return Dense(width, self.use_bias, bias_init=bias_init, name="output")(joined)
+        with_bias = self.use_bias if self.output_bias is None else self.output_bias
+        return Dense(width, with_bias, bias_init=bias_init, name="output")(joined)

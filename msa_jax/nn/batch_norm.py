@@ -21,10 +21,12 @@ class BatchNorm(nn.Module):
       axis: the channels' axis of x.
       channels: number of channels; 0 takes the size of the axis. With more channels than the axis
         is long, its first ones are used (time positions of a shorter batch).
+      affine: whether it scales and shifts.
     """
 
     axis: int = -1
     channels: int = 0
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, real: jax.Array, train: bool) -> jax.Array:
@@ -36,8 +38,10 @@ class BatchNorm(nn.Module):
         shape = [size if i == axis else 1 for i in range(x.ndim)]
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, (channels,), jnp.float32)
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        scale, bias = jnp.ones(channels), jnp.zeros(channels)
+        if self.affine:
+            scale = self.param("scale", nn.initializers.ones, (channels,))
+            bias = self.param("bias", nn.initializers.zeros, (channels,))
         centre, spread = mean.value[:size], var.value[:size]
         if train:
             exact, real = x.astype(jnp.float32), jnp.broadcast_to(real, x.shape)

@@ -22,6 +22,13 @@ def sinusoidal_positions(steps: int, width: int) -> jax.Array:
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)[:, :width]
 
 
+def interleaved_positions(steps: int, width: int) -> jax.Array:
+    """Sines (even columns) and cosines (odd ones) of 1 / 10000^(2i / D) per step, [T, D]."""
+    rates = 10000.0 ** (-jnp.arange(0, width, 2) / width)
+    angles = jnp.arange(steps)[:, None] * rates[None, :]
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(steps, -1)[:, :width]
+
+
 class FeedForward(nn.Module):
     """Dense, ReLU, dropout, Dense, per step.
 

@@ -27,6 +27,16 @@ def test_worked_numbers():
     np.testing.assert_allclose(updated["batch_stats"]["var"], [0.9 + 0.1 * 13], rtol=1e-6)  # unbiased
 
 
+def test_without_scale_and_shift_there_is_no_parameter():
+    x = jnp.array([[1.0], [3.0], [8.0]])
+    real = jnp.ones((3, 1), bool)
+    plain: Any = BatchNorm(affine=False)
+    variables = plain.init(jax.random.key(0), x, real, False)
+    assert variables.keys() == {"batch_stats"}
+    y, _ = plain.apply(variables, x, real, True, mutable=["batch_stats"])
+    np.testing.assert_array_equal(y, run(x, real)[0])
+
+
 def test_channels_without_entries_keep_their_statistics():
     x = jnp.arange(12.0).reshape(2, 3, 2)
     real = jnp.array([[True, True, False], [True, False, False]])[..., None]

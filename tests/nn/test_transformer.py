@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from msa_jax.nn.transformer import FeedForward, layer_norm, sinusoidal_positions
+from msa_jax.nn.transformer import FeedForward, interleaved_positions, layer_norm, sinusoidal_positions
 
 
 def test_positions():
@@ -14,6 +14,14 @@ def test_positions():
     np.testing.assert_allclose(table[0], [0, 0, 1, 1])
     np.testing.assert_allclose(table[2], [np.sin(2), np.sin(0.02), np.cos(2), np.cos(0.02)], rtol=1e-5)
     assert sinusoidal_positions(3, 5).shape == (3, 5)
+
+
+def test_interleaved_positions():
+    table = np.asarray(interleaved_positions(3, 4))
+    np.testing.assert_allclose(table[0], [0, 1, 0, 1])
+    np.testing.assert_allclose(table[2], [np.sin(2), np.cos(2), np.sin(0.02), np.cos(0.02)], rtol=1e-5)
+    odd = np.asarray(interleaved_positions(3, 3))  # the last cosine has no column
+    np.testing.assert_allclose(odd[2], [np.sin(2), np.cos(2), np.sin(2 * 10000 ** (-2 / 3))], rtol=1e-5)
 
 
 def test_layer_norm_keeps_its_statistics_in_float32():

@@ -3,6 +3,7 @@
 from msa_jax.weights.layers import PeerModel
 from msa_jax.weights.peers import (
     fusion,
+    global_tokens,
     hyper,
     injected,
     labels,
@@ -33,4 +34,5 @@ PEERS: dict[str, PeerModel] = {
     "almt": hyper.ALMT,
     "mag_bert": injected.MAG_BERT,
     "cenet": injected.CENET,
+    "emt_dlfr": global_tokens.EMT_DLFR,
 }

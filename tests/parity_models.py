@@ -14,11 +14,11 @@ import parity_labels
 import parity_mmim
 from parity_bert import settings_of
 from parity_errors import Errors
-from parity_outputs import OUTPUTS
+from parity_outputs import OUTPUTS, PARTS
 from parity_weights import compare_gradient
 
 from msa_jax import configuration, models
-from msa_jax.data.batch import Batch
+from msa_jax.data.batch import Batch, Before
 from msa_jax.data.spec import MODALITIES, DatasetSpec, ModalitySpec
 from msa_jax.models import mfm
 from msa_jax.weights import state_dict
@@ -119,13 +119,24 @@ def batch_of(arrays: dict[str, np.ndarray], block: configuration.Config, prefix:
     return jax.tree.map(jnp.asarray, batch)
 
 
+def views_of(arrays: dict[str, np.ndarray], block: configuration.Config, prefix: str = "in") -> Batch:
+    """The file's inputs as a batch, without what the file takes from them where it does."""
+    whole = batch_of(arrays, block, prefix)
+    if f"{prefix}/audio_m" not in arrays:
+        return whole
+    taken = {f"{prefix}/{m}": arrays[f"{prefix}/{m}_m"] for m in ("text_bert", "audio", "vision")}
+    kept = {m: jnp.asarray(arrays[f"{prefix}/{m}_missing_mask"] > 0) for m in MODALITIES}
+    before = Before(whole, {m: whole.mask[m] & ~kept[m] for m in MODALITIES})
+    return batch_of({**arrays, **taken}, block, prefix).replace(before=before)
+
+
 def built(
     arrays: dict[str, np.ndarray], meta: dict[str, Any]
 ) -> tuple[configuration.Config, Any, Any, Batch]:
     """A file's model block, its model, that with the file's weights, and the file's inputs."""
     block = model_block(meta)
     model = models.build(block, spec_of(arrays, meta))
-    batch = batch_of(arrays, block)
+    batch = views_of(arrays, block)
     state = {
         k.split("/", 1)[1]: a for k, a in arrays.items() if k.startswith(("state/", "state_unregistered/"))
     }
@@ -158,7 +169,7 @@ def compare(arrays: dict[str, np.ndarray], meta: dict[str, Any], errors: Errors)
         after = _compare_mode(arrays, errors, "train/", functools.partial(run, True), variables, block)
         _compare_statistics(arrays, errors, after, block)
     if "in1/audio" in arrays:
-        one = batch_of(arrays, block, "in1")
+        one = views_of(arrays, block, "in1")
         _compare_outputs(arrays, errors, "out1/", predict(variables, one), block)
 
 
@@ -190,7 +201,8 @@ def _compare_mode(arrays, errors: Errors, folder: str, run, variables, block) ->
     errors.compare(f"{folder}loss", loss)
     for key in arrays:
         if key.startswith(f"{folder}loss_parts/"):
-            errors.compare(key, parts[key.rsplit("/", 1)[1]])
+            name = key.rsplit("/", 1)[1]
+            errors.compare(key, parts[PARTS.get(block.name, {}).get(name, name)])
     _compare_outputs(arrays, errors, f"{folder}out/", outputs, block)
     peer = state_dict.peer_model(block.name)
     folders = (f"{folder}grad/", f"{folder}grad_unregistered/")

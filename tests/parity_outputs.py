@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msa_jax.data.spec import MODALITIES
+
 Take = Callable[[Mapping[str, Any]], Any]
 
 
@@ -74,6 +76,14 @@ OUTPUTS: dict[str, dict[str, Take]] = {
         **{f"l_state_{n}": _text_state(n) for n in range(9)},
     },
     "cenet": {"sequence": _feature("states")},
+    "tfr_net": {
+        "bert_m": _feature("states"),
+        "bert": _feature("wanted_text"),
+        **{f"{m}_h": _feature(f"enhanced_{m}") for m in MODALITIES},
+        **{f"{m}_h_g": _feature(f"attended_{m}") for m in MODALITIES},
+        **{f"{m}_rec": _feature(f"restored_{m}") for m in MODALITIES},
+        **{f"rep_{m}": _feature(f"vector_{m}") for m in MODALITIES},
+    },
     "mag_bert": {
         "gate_v": _feature("gate_vision"),
         "gate_a": _feature("gate_audio"),
@@ -124,4 +134,9 @@ OUTPUTS: dict[str, dict[str, Take]] = {
         **{f"x_specific_{m[0]}": _feature(f"specific_{m}") for m in ("text", "audio", "vision")},
         **{f"proj_{m[0]}": _feature(f"projected_{m}") for m in ("text", "audio", "vision")},
     },
+}
+
+#: model -> golden part of the loss -> ours, where the names differ.
+PARTS: dict[str, dict[str, str]] = {
+    "tfr_net": {"task": "M", "gen": "restore", **{f"gen_{m[0]}": f"restore_{m}" for m in MODALITIES}},
 }

@@ -19,6 +19,7 @@ class Batch(flax.struct.PyTreeNode):
       index: int [B], the clip's row in its split.
       weight: float [B], 1 for a real clip and 0 for a row that only fills the batch.
       tokens: int [B, 3, T] (token ids, mask, segment ids) where the data has them, else None.
+      before: the same clips before a training step took something of them; None where nothing was taken.
     """
 
     values: Mapping[str, jax.Array]
@@ -27,6 +28,19 @@ class Batch(flax.struct.PyTreeNode):
     index: jax.Array
     weight: jax.Array
     tokens: jax.Array | None = None
+    before: "Before | None" = None
+
+
+class Before(flax.struct.PyTreeNode):
+    """Clips as they were, for models that learn from both.
+
+    Attributes:
+      clips: the whole batch.
+      lost: per modality bool [B, T], True = a real step that was taken.
+    """
+
+    clips: Batch
+    lost: Mapping[str, jax.Array]
 
 
 def example_batch(spec: DatasetSpec, rows: int, shape: tuple[int, int, int] | None = None) -> Batch:

@@ -42,6 +42,7 @@ MODELS: dict[str, str] = {
     "almt": "msa_jax.models.almt",
     "mag_bert": "msa_jax.models.mag_bert",
     "cenet": "msa_jax.models.cenet",
+    "tfr_net": "msa_jax.models.tfr_net",
 }
 
 

@@ -3,9 +3,10 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
 from msa_jax.configuration import Config
-from msa_jax.data.batch import Batch
+from msa_jax.data.batch import Batch, Before
 from msa_jax.data.spec import MODALITIES
 from msa_jax.data.tokenize import unknown_token
 from msa_jax.robust.corruptions import draws, drop, keep_around_block, keep_modalities, keep_steps, whole
@@ -38,6 +39,8 @@ class Corrupt:
     def __call__(self, batch: Batch, seed: jax.Array, step: jax.Array) -> Batch:
         """The batch with its losses, which follow from the clips' rows in their split, the seed and the step.
 
+        What it was is ``before``; a step whose model does not read that computes nothing for it.
+
         Args:
           batch: of B clips.
           seed: of the run.
@@ -53,7 +56,9 @@ class Corrupt:
             kept = whole(keep_modalities(keys, rates["text"], noise), lengths, steps, self.ends)
         else:
             kept = {m: self._kept(m, keys, noise, lengths[m], steps[m], rates[m]) for m in self.modalities}
-        return drop(batch, {m: kept[m] for m in self.modalities}, self.unknown)
+        kept = {m: kept[m] for m in self.modalities}
+        lost = {m: mask & ~kept[m] if m in kept else jnp.zeros_like(mask) for m, mask in batch.mask.items()}
+        return drop(batch, kept, self.unknown).replace(before=Before(batch, lost))
 
     def _kept(
         self, m: str, keys: jax.Array, noise: jax.Array, lengths: jax.Array, steps: int, rates: jax.Array

@@ -51,6 +51,14 @@ def _cast(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
+def _cast_clips(batch: Batch, dtype: Any) -> Batch:
+    """The batch with its features, and those before anything was lost, in ``dtype``."""
+    before = batch.before
+    if before is not None:
+        before = before.replace(clips=_cast_clips(before.clips, dtype))
+    return batch.replace(values=_cast(batch.values, dtype), before=before)
+
+
 def forward(
     learner: Learner, params: Any, state: TrainState, batch: Batch, train: bool
 ) -> tuple[Outputs, Any]:
@@ -62,7 +70,7 @@ def forward(
     if not train:
         return infer(learner, params, state.batch_stats, batch), state.batch_stats
     variables = {"params": _cast(params, learner.dtype), "batch_stats": state.batch_stats}
-    batch = batch.replace(values=_cast(batch.values, learner.dtype))
+    batch = _cast_clips(batch, learner.dtype)
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
     outputs, updated = learner.model.apply(
         variables, batch, train=True, rngs={"dropout": key}, mutable=["batch_stats"]

@@ -25,6 +25,7 @@ from msa_jax.data.spec import MODALITIES, DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.training import optim, state
 from msa_jax.training.checkpoint import Checkpoints, Progress, best_of
+from msa_jax.training.corrupt import corrupt_of
 
 DATASETS = ("synthetic", "mosi", "mosei", "sims", "simsv2")
 README = (pathlib.Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -134,17 +135,24 @@ def memory_of(objective: Any) -> Any:
 
 @functools.cache
 def gradient(name: str) -> Any:
-    """Loss, gradient and new statistics of a training step without dropout."""
+    """Loss, gradient and new statistics of a training step without dropout.
+
+    Where clips lose something by the model's own configuration, they do here, and a lost word becomes a token
+    of the tiny encoder.
+    """
     block = load(name).copy_and_resolve_references().model
     with block.unlocked():
         for part in (block, block.get("encoder", {})):
             part.update({key: 0.0 for key in part if key.endswith("dropout")})
     quiet: Any = models.build(block, spec_of(name))
     objective = models.objective(block, SPEC)
-    memory = memory_of(objective)
+    memory, corrupt = memory_of(objective), corrupt_of(load(name))
+    if corrupt is not None:
+        corrupt = dataclasses.replace(corrupt, low=0.4, high=0.9, unknown=9)
 
     def loss(params, statistics, batch):
         variables = {"params": params, "batch_stats": statistics}
+        batch = batch if corrupt is None else corrupt(batch, 3, 0)
         outputs, updated = quiet.apply(variables, batch, train=True, mutable=["batch_stats"])
         return objective(outputs, batch, memory)[0], updated.get("batch_stats", {})
 

@@ -85,6 +85,23 @@ def test_some_modalities_stay_whole_and_texts_ends_too():
         np.testing.assert_array_equal(found.values[m], batch([0, 1]).values[m])
 
 
+@pytest.mark.parametrize("kind", ["frames", "blocks", "modalities"])
+def test_what_was_lost_is_known_and_what_was_there_is_kept(kind):
+    whole = batch([0, 1, 2, 3], tokens=True)
+    found = dataclasses.replace(FRAMES, kind=kind, modalities=("text", "audio"), ends=True, unknown=9)(
+        whole, 1, 0
+    )
+    assert found.before is not None
+    assert found.tokens is not None
+    assert found.before.clips is whole
+    for m in ("text", "audio"):
+        gone = np.asarray(found.values[m] == 0).all(axis=2) & np.asarray(whole.mask[m])
+        np.testing.assert_array_equal(found.before.lost[m], gone)
+        assert gone.any()
+    np.testing.assert_array_equal(found.before.lost["text"], found.tokens[:, 0] == 9)
+    assert not found.before.lost["vision"].any()
+
+
 def test_training_is_the_same_on_several_devices_and_not_that_of_whole_clips():
     states = [
         run_steps(*toy_training(optax.sgd(0.1), devices=devices, corrupt=corrupt), epochs=2)[0]

@@ -9,9 +9,11 @@ from flax import linen as nn
 from toy import Toy, run_steps, squared_error, toy_training
 
 from msa_jax.data.loader import batch_of
+from msa_jax.data.spec import MODALITIES
 from msa_jax.models.outputs import Outputs
 from msa_jax.nn.prefix_attention import attend
-from msa_jax.training.step import train_step
+from msa_jax.training.corrupt import Corrupt
+from msa_jax.training.step import forward, train_step
 
 
 def assert_trees_close(a, b, atol):
@@ -142,3 +144,31 @@ def test_gradient_of_a_batch_is_the_mean_over_its_clips():
     moved = jax.tree.map(lambda a, b: a - b, state.params, stepped.params)
     assert_trees_close(whole, mean, 1e-6)
     assert_trees_close(moved, whole, 1e-6)
+
+
+class SeesBefore(nn.Module):
+    """A toy that is as good as the difference between the clips and what they were."""
+
+    @nn.compact
+    def __call__(self, batch, train):
+        del train
+        before = batch if batch.before is None else batch.before.clips
+        assert before.values["text"].dtype == batch.values["text"].dtype
+        scale = self.param("scale", nn.initializers.ones, ())
+        away = (before.values["text"] - batch.values["text"]).sum(axis=(1, 2))
+        return Outputs({"M": scale * away}, {"fusion": away[:, None]})
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_model_sees_what_clips_were_before_they_lost_something(dtype):
+    programs, state, source, plan = toy_training(optax.sgd(0.1), clips=8, batch_size=8, buckets=1)
+    lose = Corrupt("frames", 1.0, 1.0, MODALITIES, False, 0)
+    learner = programs.learner._replace(model=SeesBefore(), dtype=dtype)
+    params = {"scale": jnp.ones(())}
+    ((chunk, items),) = list(source.items(plan.epoch(0, 0, True)))
+    batch = batch_of(source.table, jax.tree.map(lambda x: x[0], items), chunk.shape)
+    total = jnp.where(batch.mask["text"][..., None], batch.values["text"], 0).sum(axis=(1, 2))
+    for corrupt, expected in ((lose, total), (None, jnp.zeros_like(total))):
+        seen = batch if corrupt is None else corrupt(batch, state.seed, state.step)
+        outputs, _ = forward(learner, params, state, seen, train=True)
+        np.testing.assert_allclose(outputs.predictions["M"], expected, rtol=0.05, atol=0.05)

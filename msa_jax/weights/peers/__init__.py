@@ -7,6 +7,7 @@ from msa_jax.weights.peers import (
     injected,
     labels,
     mfn,
+    restored,
     subspaces,
     transformers,
     translation,
@@ -33,4 +34,5 @@ PEERS: dict[str, PeerModel] = {
     "almt": hyper.ALMT,
     "mag_bert": injected.MAG_BERT,
     "cenet": injected.CENET,
+    "tfr_net": restored.TFR_NET,
 }

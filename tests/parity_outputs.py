@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msa_jax.data.spec import MODALITIES
+
 Take = Callable[[Mapping[str, Any]], Any]
 
 
@@ -101,6 +103,14 @@ OUTPUTS: dict[str, dict[str, Take]] = {
     },
     "cenet": {"sequence": _feature("states")},
     "emt_dlfr": _EMT_DLFR,
+    "tfr_net": {
+        "bert_m": _feature("states"),
+        "bert": _feature("wanted_text"),
+        **{f"{m}_h": _feature(f"enhanced_{m}") for m in MODALITIES},
+        **{f"{m}_h_g": _feature(f"attended_{m}") for m in MODALITIES},
+        **{f"{m}_rec": _feature(f"restored_{m}") for m in MODALITIES},
+        **{f"rep_{m}": _feature(f"vector_{m}") for m in MODALITIES},
+    },
     "mag_bert": {
         "gate_v": _feature("gate_vision"),
         "gate_a": _feature("gate_audio"),
@@ -161,4 +171,5 @@ PARTS: dict[str, dict[str, str]] = {
         **{f"attra_{m}": f"attract_{ours}" for m, ours in _PEER_NAMES.items()},
         **{f"recon_{m}": f"restore_{ours}" for m, ours in _PEER_NAMES.items()},
     },
+    "tfr_net": {"task": "M", "gen": "restore", **{f"gen_{m[0]}": f"restore_{m}" for m in MODALITIES}},
 }

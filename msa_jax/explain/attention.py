@@ -21,7 +21,7 @@ from msa_jax.inference import Trained
 from msa_jax.nn.attention import Kept
 
 #: The models that have attention whether or not a modality is split into column groups.
-MODELS = ("ufen_mtfn", "mult", "mctn", "tmt", "misa", "tetfn", "almt", "cenet", "emt_dlfr")
+MODELS = ("ufen_mtfn", "mult", "mctn", "tmt", "misa", "tetfn", "almt", "cenet", "emt_dlfr", "tfr_net")
 
 
 class Map(NamedTuple):

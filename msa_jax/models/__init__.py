@@ -43,6 +43,7 @@ MODELS: dict[str, str] = {
     "mag_bert": "msa_jax.models.mag_bert",
     "cenet": "msa_jax.models.cenet",
     "emt_dlfr": "msa_jax.models.emt_dlfr",
+    "tfr_net": "msa_jax.models.tfr_net",
 }
 
 

@@ -104,21 +104,25 @@ PRESETS = {
 
 
 class Convolution(nn.Module):
-    """A modality's way to width d: windows inside the clip, no bias.
+    """A modality's way to width d, without a bias.
 
     Attributes:
       features: d.
       kernel_size: K, in steps.
+      padding: "valid" (windows inside the clip) or "same", as for MaskedConv1D.
     """
 
     features: int
     kernel_size: int
+    padding: str = "valid"
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """x [B, T, D] and mask [B, T] to [B, T', d] and [B, T']."""
         del train
-        conv = MaskedConv1D(self.features, self.kernel_size, padding="valid", use_bias=False, name="conv")
+        conv = MaskedConv1D(
+            self.features, self.kernel_size, padding=self.padding, use_bias=False, name="conv"
+        )
         return conv(x, mask)
 
 

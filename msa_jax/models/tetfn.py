@@ -21,7 +21,6 @@ As in our MulT, keys and values of a stack read the same dropout, where the publ
 
 import dataclasses
 import functools
-import math
 
 import flax.linen as nn
 import jax
@@ -37,7 +36,7 @@ from msa_jax.models.self_mm import Heads
 from msa_jax.models.settings import read_inputs, require_heads
 from msa_jax.models.text import CHINESE, TINY_ENCODER, TextSource, TextStates, text_source
 from msa_jax.nn.conv import MaskedConv1D
-from msa_jax.nn.crossmodal import CrossModalEncoder
+from msa_jax.nn.crossmodal import CrossModalEncoder, placed
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
 from msa_jax.nn.pooling import last_step, masked_max
 from msa_jax.nn.recurrent import LSTM
@@ -155,18 +154,6 @@ def convolution(features: int, kernel_size: int, name: str = "conv") -> MaskedCo
     return MaskedConv1D(features, kernel_size, padding="valid", use_bias=False, name=name)
 
 
-def positions(steps: int, width: int) -> jax.Array:
-    """Sines (first half of the columns) and cosines of the step's number, from 1, [T, D].
-
-    At rates from 1 down to 1/10000, both included; an odd last column is 0.
-    """
-    half = width // 2
-    rates = jnp.exp(jnp.arange(half) * (-math.log(1e4) / max(half - 1, 1)))
-    angles = jnp.arange(1, steps + 1)[:, None] * rates[None]
-    table = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
-    return jnp.pad(table, ((0, 0), (0, width % 2)))
-
-
 class Tetfn(nn.Module):
     """The whole model.
 
@@ -260,11 +247,9 @@ class Tetfn(nn.Module):
         )
 
     def _placed(self, sequence: Sequence) -> Sequence:
-        """With positions added, such that they are not scaled when a stack scales its input."""
+        """With positions added, for a stack."""
         x, mask = sequence
-        seen = (x[..., 0] != 0) if self.s.compat else mask
-        table = positions(x.shape[1], x.shape[2]) / x.shape[2] ** 0.5
-        return x + jnp.where(seen[..., None], table[None], 0).astype(x.dtype), mask
+        return placed(x, (x[..., 0] != 0) if self.s.compat else mask), mask
 
 
 def _others(m: str) -> list[str]:

@@ -7,6 +7,7 @@ Here a query never sees more than a prefix of the keys: the source's real steps,
 mask of the public code not those far ahead. So one number per query, its ``reach``, is the whole mask.
 """
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -47,6 +48,27 @@ def key_reach(queries: jax.Array, sources: jax.Array, steps: int, causal: bool) 
         return jnp.broadcast_to(sources, (queries.shape[0], steps))
     ahead = jnp.abs(sources - queries[:, None])
     return jnp.minimum(jnp.arange(1, steps + 1)[None] + ahead, sources)
+
+
+def positions(steps: int, width: int) -> jax.Array:
+    """Sines (first half of the columns) and cosines of the step's number, from 1, [T, D].
+
+    At rates from 1 down to 1/10000, both included; an odd last column is 0.
+    """
+    half = width // 2
+    rates = jnp.exp(jnp.arange(half) * (-math.log(1e4) / max(half - 1, 1)))
+    angles = jnp.arange(1, steps + 1)[:, None] * rates[None]
+    table = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
+    return jnp.pad(table, ((0, 0), (0, width % 2)))
+
+
+def placed(x: jax.Array, real: jax.Array) -> jax.Array:
+    """x [B, T, D] plus :func:`positions` at the steps ``real`` [B, T], for a stack that is to know places.
+
+    A stack scales its input by sqrt(D); positions are added such that what it reads are the table's.
+    """
+    table = positions(x.shape[1], x.shape[2]) / x.shape[2] ** 0.5
+    return x + jnp.where(real[..., None], table[None], 0).astype(x.dtype)
 
 
 def _affine(x: jax.Array, features: int, name: str) -> jax.Array:

@@ -73,9 +73,9 @@ def used(fn, params) -> dict[str, bool]:
     return dict(zip(paths, inputs, strict=True))
 
 
-def count_parameters(argument: str) -> int:
+def count_parameters(argument: str, *overrides: str) -> int:
     """Parameters of a configuration such as "mosi.py:mfn" at its data set's published shapes."""
-    config = configuration.load(f"{CONFIGS / argument}")
+    config = configuration.load(f"{CONFIGS / argument}", overrides)
     spec = opening.expected_spec(config)
     model = models.build(config.model, spec)
     batch = jax.eval_shape(lambda: example_batch(spec, 2))

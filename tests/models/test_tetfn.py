@@ -14,7 +14,7 @@ from msa_jax import configuration, models
 from msa_jax.data import opening
 from msa_jax.data.batch import example_batch
 from msa_jax.errors import ConfigError
-from msa_jax.models.tetfn import positions
+from msa_jax.nn.crossmodal import positions
 from msa_jax.summary import thop
 
 #: Of the layers in BERT-base that are no embeddings, which the published tables count.

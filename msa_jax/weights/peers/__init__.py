@@ -8,6 +8,7 @@ from msa_jax.weights.peers import (
     injected,
     labels,
     mfn,
+    restored,
     subspaces,
     transformers,
     translation,
@@ -35,4 +36,5 @@ PEERS: dict[str, PeerModel] = {
     "mag_bert": injected.MAG_BERT,
     "cenet": injected.CENET,
     "emt_dlfr": global_tokens.EMT_DLFR,
+    "tfr_net": restored.TFR_NET,
 }

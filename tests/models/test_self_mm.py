@@ -25,10 +25,8 @@ def applied(batch, *overrides: str) -> Any:
 
 
 @pytest.mark.parametrize(("dataset", "expected"), [("mosi", 159_332), ("mosei", 165_668), ("sims", 381_380)])
-def test_parameters_without_the_encoder(dataset, expected, monkeypatch):
-    load = configuration.load
-    monkeypatch.setattr(configuration, "load", lambda path: load(path, ["model.text_encoder=frozen"]))
-    assert count_parameters(f"{dataset}.py:self_mm") == expected
+def test_parameters_without_the_encoder(dataset, expected):
+    assert count_parameters(f"{dataset}.py:self_mm", "model.text_encoder=frozen") == expected
 
 
 @pytest.mark.parametrize(

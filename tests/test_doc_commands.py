@@ -210,6 +210,9 @@ def first_run(tmp_path_factory) -> Callable[[], None]:
 
 @pytest.mark.parametrize("page", [marked(p) for p in PAGES if doc_pages.blocks(p)])
 def test_what_the_page_shows_runs(page, shelf, first_run, tmp_path, monkeypatch):
+    code = "\n".join(block.code for block in doc_pages.blocks(page))
+    if not media_files.SHARED.exists() and any(EXTRA[part] == "mediapipe" for part in EXTRA if part in code):
+        pytest.skip(media_files.NO_SHARED)
     folder = tmp_path / "user"
     shutil.copytree(shelf, folder)
     monkeypatch.chdir(folder)

@@ -265,13 +265,15 @@ def test_a_client_that_hangs_up_leaves_nothing(folder):
         assert any(folder.iterdir())
         whole.close()
         until(lambda: not any(folder.iterdir()))
-        waiting = [begin(port, json.dumps(clip(value=v)).encode(), JSON["content-type"]) for v in (0.1, 0.2)]
+        first = begin(port, json.dumps(clip(value=0.1)).encode(), JSON["content-type"])
+        until(scorer.entered.is_set)  # else both may be scored together
+        second = begin(port, json.dumps(clip(value=0.2)).encode(), JSON["content-type"])
         until(lambda: len(app.state.service.batcher) == 1)
-        waiting[1].close()
+        second.close()
         until(lambda: len(app.state.service.batcher) == 0)
         scorer.gate.set()
-        assert waiting[0].getresponse().read().startswith(b'{"score": 0.1')
-        waiting[0].close()
+        assert first.getresponse().read().startswith(b'{"score": 0.1')
+        first.close()
     assert scorer.calls == [1]
 
 
@@ -289,7 +291,9 @@ def test_what_waits_together_is_scored_together():
     with serving.served(app) as port:
         scorer.gate.clear()
         threads = [threading.Thread(target=ask, args=(port, float(k))) for k in range(5)]
-        for thread in threads:
+        threads[0].start()
+        until(scorer.entered.is_set)  # else the first may be scored with others that came meanwhile
+        for thread in threads[1:]:
             thread.start()
         until(lambda: len(app.state.service.batcher) == 4)
         scorer.gate.set()

@@ -244,11 +244,12 @@ class Source:
 
     def _read(self, rows: np.ndarray, shape: Shape) -> Table:
         """Rows [n] of the split as preprocessed host arrays, cut or filled to ``shape``."""
-        split = self.split
+        split, source = self.split, self.preprocess.tokens
+        context = source is not None and source.context > 0
         lengths = {m: np.asarray(split.lengths[m][rows]) for m in MODALITIES}
         values = {
             m: self.preprocess(m, filled(split.values[m][rows, :steps], steps, axis=1), lengths[m])
-            for m, steps in _own_steps(shape, split.values, split.tokens).items()
+            for m, steps in own_steps(shape, split.values["text"].shape[1], context).items()
         }
         tokens = None if split.tokens is None else filled(split.tokens[rows, :, : shape[0]], shape[0], axis=2)
         labels = {task: np.asarray(label[rows]) for task, label in split.labels.items()}
@@ -312,7 +313,8 @@ def batch_of(table: Table | None, item: Any, shape: Shape) -> Batch:
         (index, weight), clips = item
     else:
         index, weight = item
-        steps = _own_steps(shape, table.values, table.tokens)
+        text = table.values["text"].shape[1]
+        steps = own_steps(shape, text, table.tokens is not None and table.tokens.shape[2] > text)
         clips = Table(
             values={m: _take_prefix(table.values[m], index, t) for m, t in steps.items()},
             lengths=jax.tree.map(lambda x: x[index], table.lengths),
@@ -325,13 +327,17 @@ def batch_of(table: Table | None, item: Any, shape: Shape) -> Batch:
     )
 
 
-def _own_steps(shape: Shape, values: Mapping[str, Any], tokens: Any) -> dict[str, int]:
-    """Padded steps per modality, of text without what only utterances before the clips need."""
+def own_steps(shape: Shape, text: int, context: bool) -> dict[str, int]:
+    """Padded steps per modality as a model reads them.
+
+    Args:
+      shape: of the batch.
+      text: steps of text that the split is stored with.
+      context: whether utterances before the clips stand behind their own tokens; text itself then ends at
+        the longest clip's own.
+    """
     steps = dict(zip(MODALITIES, shape, strict=True))
-    stored = values["text"].shape[1]
-    if tokens is not None and tokens.shape[2] > stored:
-        steps["text"] = min(steps["text"], stored)
-    return steps
+    return steps | {"text": min(steps["text"], text)} if context else steps
 
 
 def _take_prefix(x: jax.Array, index: jax.Array, steps: int) -> jax.Array:

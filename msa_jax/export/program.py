@@ -127,7 +127,9 @@ def _stored_steps(member: Trained) -> dict[str, int]:
     """The steps that the training data was stored with; of tokens made for the model, those."""
     steps = {m: record.length for m, record in member.spec.modalities.items()}
     text = member.model_spec.modalities["text"].length
-    return steps | {"text": member.shapes[-1][0] if member.model_spec.context else text}
+    if member.model_spec.context:  # as many tokens as a clip and the utterances before can have
+        text = min(text * (1 + member.model_spec.context), member.config.model.encoder.positions)
+    return steps | {"text": text}
 
 
 def _program(

@@ -149,8 +149,8 @@ def _lnln_settings(peer: Mapping[str, Any]) -> dict[str, Any]:
     width = language["input_dim"]
     if {generator["heads"], check["heads"], restore["heads"]} != {generator["heads"]}:
         raise DataError(
-            "this LNLN has different numbers of heads in its generator, completeness check and reconstructors; "
-            "only one for all three is read here, as published."
+            "this LNLN has different numbers of heads in its generator, completeness check and "
+            "reconstructors; only one for all three is read here, as published."
         )
     text, vision, audio = read["input_length"]
     return {

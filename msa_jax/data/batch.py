@@ -38,10 +38,12 @@ class Before(flax.struct.PyTreeNode):
     Attributes:
       clips: the whole batch.
       lost: per modality bool [B, T], True = a real step that was taken.
+      rates: per modality float [B], the rate that was asked for; what was taken is a draw at that rate.
     """
 
     clips: Batch
     lost: Mapping[str, jax.Array]
+    rates: Mapping[str, jax.Array]
 
 
 def example_batch(spec: DatasetSpec, rows: int, shape: tuple[int, int, int] | None = None) -> Batch:

@@ -52,3 +52,96 @@ def folder(path: pathlib.Path, config: Any = None, weights: Any = None, name="mo
     (path / "config.json").write_text(json.dumps(SIZES | (config or {})))
     save_file(theirs() if weights is None else weights, path / name)
     return path
+
+
+#: What the bytes of the small vocabulary are merged to, from the left; a blank before a word is part of it.
+MERGED = (" good", " film", "words", " of", " clip", " caf")
+ROBERTA_MARKS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+BERT_MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def byte_pairs(
+    marks: tuple[str, ...] = ROBERTA_MARKS, at_the_end: bool = False
+) -> tuple[dict[str, int], list[str]]:
+    """A small vocabulary of bytes, and its merges as lines of merges.txt.
+
+    Args:
+      marks: special tokens.
+      at_the_end: whether their ids follow those of the others.
+    """
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = {byte: chr(byte) for byte in plain}
+    letters |= {byte: chr(256 + i) for i, byte in enumerate(b for b in range(256) if b not in letters)}
+    pieces, merges = [letters[byte] for byte in range(256)], []
+    for text in MERGED:
+        word = [letters[byte] for byte in text.encode()]
+        for i in range(1, len(word)):
+            left = "".join(word[:i])
+            if left + word[i] not in pieces:
+                pieces.append(left + word[i])
+                merges.append(f"{left} {word[i]}")
+    tokens = [*pieces, *marks] if at_the_end else [*marks, *pieces]
+    return {token: number for number, token in enumerate(tokens)}, merges
+
+
+def roberta_tokenizer(path: pathlib.Path, **config: Any) -> pathlib.Path:
+    """Writes RoBERTa's two older files."""
+    path.mkdir(exist_ok=True)
+    tokens, merges = byte_pairs()
+    (path / "vocab.json").write_text(json.dumps(tokens))
+    (path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+    if config:
+        (path / "tokenizer_config.json").write_text(json.dumps(config))
+    return path
+
+
+def modernbert_tokenizer(path: pathlib.Path) -> pathlib.Path:
+    """Writes a tokenizer.json as ModernBERT has it: bytes, marks in brackets behind them."""
+    path.mkdir(exist_ok=True)
+    tokens, merges = byte_pairs(BERT_MARKS, at_the_end=True)
+    flags = {"single_word": False, "rstrip": False, "normalized": False, "special": True}
+    around = {"[CLS]": tokens["[CLS]"], "[SEP]": tokens["[SEP]"]}
+
+    def mark(name: str) -> Any:
+        return {"SpecialToken": {"id": name, "type_id": 0}}
+
+    def text(name: str, segment: int) -> Any:
+        return {"Sequence": {"id": name, "type_id": segment}}
+
+    single = [mark("[CLS]"), text("A", 0), mark("[SEP]")]
+    stored = {
+        "version": "1.0",
+        "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
+        "padding": None,
+        "added_tokens": [
+            {"id": tokens[m], "content": m, "lstrip": m == "[MASK]", **flags} for m in BERT_MARKS
+        ],
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": {
+            "type": "ByteLevel",
+            "add_prefix_space": False,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": single,
+            "pair": [*single, text("B", 1), mark("[SEP]")],
+            "special_tokens": {m: {"id": m, "ids": [n], "tokens": [m]} for m, n in around.items()},
+        },
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": tokens,
+            "merges": merges,
+        },
+    }
+    (path / "tokenizer.json").write_text(json.dumps(stored))
+    return path

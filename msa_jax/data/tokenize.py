@@ -1,88 +1,90 @@
-"""Transcripts to BERT's token ids, by the vocabulary in an encoder's folder (the [text] extra).
-
-The folder holds vocab.txt, or tokenizer.json with the vocabulary inside. tokenizer_config.json, where it
-is there, says whether texts are lower-cased, whether accents go, and whether Chinese characters stand
-alone; without it tokenizer.json says so, and without either texts are lower-cased and Chinese
-characters stand alone.
-"""
+"""Transcripts to the token ids of an encoder, by the tokenizer's files in its folder (the [text] extra)."""
 
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from msa_jax.data import vocabulary
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import DataError
-from msa_jax.files import read_json
-from msa_jax.messages import LOGGER
-
-VOCABULARY = "vocab.txt"
-TOKENIZER = "tokenizer.json"
-TOKENIZER_CONFIG = "tokenizer_config.json"
-TOKENIZER_FILES = (VOCABULARY, TOKENIZER, TOKENIZER_CONFIG)
-#: [UNK] in the vocabularies of BERT that are used most.
-_UNKNOWN = 100
-_ADVICE = "copy the encoder again"
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-#: Our names of the rules -> keys of tokenizer_config.json, keys of tokenizer.json's normalizer, defaults.
-_RULES = {
-    "lowercase": ("do_lower_case", "lowercase", True),
-    "handle_chinese_chars": ("tokenize_chinese_chars", "handle_chinese_chars", True),
-    "strip_accents": ("strip_accents", "strip_accents", None),
-}
 
 
 class Tokenizer:
-    """The tokenizer of one encoder.
+    """The tokenizer of one encoder; :mod:`msa_jax.data.vocabulary` says which files it is made from.
 
     Args:
       folder: the encoder's.
+
+    Attributes:
+      size: number of ids, up to the largest.
+      padding: the id of padding.
+      unknown: the id of the token that stands for lost words.
+      first: the id of the token before every text.
+      last: the id of the token behind every text.
 
     Raises:
       DataError: if the extra is not installed, or the folder has no vocabulary or a broken one.
     """
 
     def __init__(self, folder: str | pathlib.Path):
-        try:
-            from tokenizers import Tokenizer as Backend
-            from tokenizers import models, normalizers, pre_tokenizers, processors
-        except ImportError:
-            raise DataError("reading transcripts needs the extra: pip install 'msa_jax[text]'.") from None
         folder = pathlib.Path(folder)
-        stored = _stored(folder)
-        vocabulary = _vocabulary(folder, stored)
-        self.size = max(vocabulary.values()) + 1
-        self._padding = vocabulary["[PAD]"]
-        self._backend = Backend(models.WordPiece(vocabulary, unk_token="[UNK]"))
-        self._backend.add_special_tokens([token for token in _SPECIAL if token in vocabulary])
-        self._backend.normalizer = normalizers.BertNormalizer(clean_text=True, **_rules(folder, stored))
-        self._backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
-        self._backend.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]", special_tokens=ends
-        )
+        self._backend = vocabulary.backend(folder)
+        tokens = vocabulary.vocabulary(folder)
+        self.size = max(tokens.values()) + 1
+        self.padding = vocabulary.special_token(folder, tokens, "pad_token")
+        self.unknown = vocabulary.special_token(folder, tokens, "unk_token", "mask_token")
+        alone, pair = self._backend.encode(""), self._backend.encode("", "")
+        if len(alone.ids) != 2 or pair.ids[:1] + pair.ids[-1:] != alone.ids:
+            raise DataError(
+                f"the tokenizer in {folder} puts {len(alone.ids)} tokens around a text, not one at each "
+                "end; give the folder of an encoder."
+            )
+        self.first, self.last = alone.ids
+        #: Between two texts: ids and their segments; and the segment of the second text.
+        self._between = pair.ids[1:-1], pair.type_ids[1:-1]
+        self._second = pair.type_ids[-1]
 
-    def __call__(self, texts: Sequence[str], most: int) -> np.ndarray:
+    def __call__(self, texts: Sequence[str], most: int, before: Sequence[str] | None = None) -> np.ndarray:
         """Token ids of N texts as ``text_bert`` holds them.
 
         Args:
           texts: N strings.
-          most: tokens that a text may have, [CLS] and [SEP] included; at least 2. What is beyond is cut.
+          most: tokens that a text may have, the first and the last (and those between) included; at least 2.
+            What is beyond is cut.
+          before: N strings that stand before the texts, as the first of two texts; "" for none. They are cut
+            from their beginning before a text is cut, and left out where nothing of them has room.
 
         Returns:
-          int32 [N, 3, T]: ids, mask and segment ids (zeros); T is the longest text's number of tokens.
+          int32 [N, 3, T]: ids, mask and segment ids (of the second of two texts as the tokenizer has it, else
+          zeros); T is the longest text's number of tokens.
         """
-        self._backend.enable_truncation(most)
-        encoded = [item.ids for item in self._backend.encode_batch([str(text) for text in texts])]
-        lengths = np.array([len(ids) for ids in encoded], np.int32)
-        tokens = np.zeros((len(encoded), 3, lengths.max(initial=0)), np.int32)
-        tokens[:, 0] = self._padding
-        for row, ids in zip(tokens, encoded, strict=True):
+        earlier = [[]] * len(texts) if before is None else self._ids(before)
+        rows = [self._row(*pair, most) for pair in zip(earlier, self._ids(texts), strict=True)]
+        tokens = np.zeros((len(rows), 3, max((len(ids) for ids, _ in rows), default=0)), np.int32)
+        tokens[:, 0] = self.padding
+        for row, (ids, segments) in zip(tokens, rows, strict=True):
             row[0, : len(ids)] = ids
             row[1, : len(ids)] = 1
+            row[2, : len(ids)] = segments
         return tokens
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Of each text, without the tokens around it."""
+        encoded = self._backend.encode_batch([str(text) for text in texts], add_special_tokens=False)
+        return [item.ids for item in encoded]
+
+    def _row(self, before: list[int], text: list[int], most: int) -> tuple[list[int], list[int]]:
+        """Ids and segments of one text, with what stands before it."""
+        between, segments = self._between
+        room = most - 2 - len(between) - len(text)
+        if not before or room < 1:
+            ids = [self.first, *text[: most - 2], self.last]
+            return ids, [0] * len(ids)
+        before = before[-room:]
+        ids = [self.first, *before, *between, *text, self.last]
+        return ids, [0] * (len(before) + 1) + segments + [self._second] * (len(text) + 1)
 
     def spans(self, texts: Sequence[str], most: int) -> list[list[tuple[int, int]]]:
         """The characters of each text that its tokens stand for, from the first to before the last.
@@ -92,82 +94,21 @@ class Tokenizer:
           most: as for calling it.
 
         Returns:
-          Of each text a pair per token; (0, 0) for [CLS] and [SEP].
+          Of each text a pair per token, without the blanks before it; (0, 0) for the first and the last.
         """
-        self._backend.enable_truncation(most)
-        return [list(item.offsets) for item in self._backend.encode_batch([str(text) for text in texts])]
+        texts = [str(text) for text in texts]
+        encoded = self._backend.encode_batch(texts, add_special_tokens=False)
+        around = (0, 0)
+        return [
+            [around, *(_trimmed(text, *span) for span in item.offsets[: most - 2]), around]
+            for text, item in zip(texts, encoded, strict=True)
+        ]
 
 
-def unknown_token(folder: str | pathlib.Path) -> int:
-    """The id of the token that stands for unknown words, by the vocabulary in an encoder's folder.
-
-    Where there is no vocabulary it is BERT's, and that is said.
-
-    Raises:
-      DataError: if the vocabulary is broken.
-    """
-    folder = pathlib.Path(folder)
-    if not any((folder / name).is_file() for name in (VOCABULARY, TOKENIZER)):
-        LOGGER.info("note: %s has no vocabulary; lost words become token %d, BERT's.", folder, _UNKNOWN)
-        return _UNKNOWN
-    return _vocabulary(folder, _stored(folder))["[UNK]"]
-
-
-def token_names(folder: str | pathlib.Path) -> dict[int, str]:
-    """What each id stands for, by the vocabulary in an encoder's folder; "##" begins what continues a word.
-
-    Raises:
-      DataError: if the folder has no vocabulary or a broken one.
-    """
-    folder = pathlib.Path(folder)
-    return {number: token for token, number in _vocabulary(folder, _stored(folder)).items()}
-
-
-def _stored(folder: pathlib.Path) -> dict[str, Any]:
-    """The content of tokenizer.json, or {} where there is none."""
-    return read_json(folder / TOKENIZER, _ADVICE) if (folder / TOKENIZER).exists() else {}
-
-
-def _vocabulary(folder: pathlib.Path, stored: dict[str, Any]) -> dict[str, int]:
-    """Token -> id."""
-    path = folder / VOCABULARY
-    if path.exists():
-        try:
-            with path.open(
-                encoding="utf-8"
-            ) as file:  # lines end at line feeds only: some tokens are odd spaces
-                vocabulary = {line.rstrip("\n"): number for number, line in enumerate(file)}
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error!s:.100}); {_ADVICE}.") from error
-    elif stored:
-        path = folder / TOKENIZER
-        model = stored.get("model")
-        model = model if isinstance(model, dict) else {}
-        vocabulary = model.get("vocab")
-        if not isinstance(vocabulary, dict) or model.get("type", "WordPiece") != "WordPiece":
-            raise DataError(f"{path} holds no WordPiece vocabulary; give the folder of a BERT encoder.")
-        if not all(type(number) is int and 0 <= number < 2**31 for number in vocabulary.values()):
-            raise DataError(f"{path} has ids that are no whole numbers; {_ADVICE}.")
-    else:
-        raise DataError(f"{folder} has neither {VOCABULARY} nor {TOKENIZER}; copy one of them there.")
-    missing = [token for token in _SPECIAL[:4] if token not in vocabulary]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}; give the vocabulary of a BERT encoder.")
-    return vocabulary
-
-
-def _rules(folder: pathlib.Path, stored: dict[str, Any]) -> dict[str, Any]:
-    """How texts are normalised."""
-    path, normalizer = folder / TOKENIZER_CONFIG, stored.get("normalizer")
-    config = read_json(path, _ADVICE) if path.exists() else {}
-    normalizer = normalizer if isinstance(normalizer, dict) else {}
-    rules = {}
-    for name, (key, stored_key, default) in _RULES.items():
-        value = config.get(key, normalizer.get(stored_key, default))
-        if value is not None and type(value) is not bool:
-            raise DataError(f"{path} has {key} {value!r:.50}, neither true nor false; correct it.")
-        rules[name] = default if value is None else value
-    return rules
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """The characters without blanks before them; of nothing but blanks the last."""
+    word = text[start:end].lstrip()
+    return end - max(len(word), 1), end
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from msa_jax.data.dataset import Split
 from msa_jax.data.loader import Chunk, Shape, batch_of
 from msa_jax.data.rows import Rows
 from msa_jax.data.spec import MODALITIES
-from msa_jax.data.tokenize import unknown_token
+from msa_jax.data.vocabulary import unknown_token
 from msa_jax.inference import Trained, in_order
 from msa_jax.robust.corruptions import Change, add_noise, drop, hide_columns
 from msa_jax.robust.protocols import Clips

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from msa_jax.configuration import Config
 from msa_jax.data.batch import Batch, Before
 from msa_jax.data.spec import MODALITIES
-from msa_jax.data.tokenize import unknown_token
+from msa_jax.data.vocabulary import unknown_token
 from msa_jax.robust.corruptions import draws, drop, keep_around_block, keep_modalities, keep_steps, whole
 from msa_jax.training import pretrained
 

@@ -9,6 +9,7 @@ import numpy as np
 from msa_jax.data import vocabulary
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import DataError
+from msa_jax.messages import LOGGER
 
 
 class Tokenizer:
@@ -119,22 +120,36 @@ class TokenSource:
       folder: the encoder's, whose vocabulary makes tokens of transcripts; "" where there is none.
       vocab: entries of the encoder's vocabulary.
       positions: tokens that a text may have; transcripts are cut to them.
+      kind: the encoder's. Token ids in public files are BERT's, so that other kinds look whose they are.
     """
 
     folder: str
     vocab: int
     positions: int
+    kind: str = "bert"
 
 
 def with_tokens(dataset: Dataset, source: TokenSource) -> Dataset:
     """The data set as a model with an encoder reads it: with tokens, and without text features.
 
-    Where the data has no tokens, its transcripts are made into tokens by the encoder's own vocabulary.
+    Where the data has no tokens, its transcripts are made into tokens by the encoder's own vocabulary. So
+    they are where an encoder that is no BERT finds tokens of another vocabulary, see :func:`_are_of`.
 
     Raises:
       DataError: if there are neither tokens nor transcripts, or the tokens are of another vocabulary.
     """
     if not dataset.spec.has_tokens:
+        dataset = _tokenised(dataset, source)
+    elif source.folder and source.kind != "bert" and not _are_of(Tokenizer(source.folder), dataset):
+        if any(split.raw_text is None for split in dataset.splits.values()):
+            raise DataError(
+                f"{dataset.spec.name} holds token ids (text_bert) that the encoder's tokenizer did not make, "
+                "and no transcripts (raw_text) to make others of; take the encoder whose tokenizer made them."
+            )
+        LOGGER.info(
+            "note: the token ids of %s are of another vocabulary; the transcripts are read.",
+            dataset.spec.name,
+        )
         dataset = _tokenised(dataset, source)
     most = max(int(np.max(np.asarray(s.tokens)[:, 0], initial=0)) for s in dataset.splits.values())
     if most >= source.vocab:
@@ -149,6 +164,39 @@ def with_tokens(dataset: Dataset, source: TokenSource) -> Dataset:
     text = dataclasses.replace(dataset.spec.modalities["text"], width=0, groups={}, mean=(), std=())
     spec = dataclasses.replace(dataset.spec, modalities={**dataset.spec.modalities, "text": text})
     return dataclasses.replace(dataset, spec=spec, splits=splits)
+
+
+#: Clips of a split whose stored tokens are held against their transcripts.
+_LOOKED_AT = 64
+
+
+def _are_of(tokenizer: Tokenizer, dataset: Dataset) -> bool:
+    """Whether the stored token ids may have been made by this tokenizer, as far as that can be known.
+
+    They are not if one is beyond its vocabulary, if a text begins or ends with other tokens than it puts
+    there, or if, where there are transcripts, it makes other tokens of most of them. (Some may differ: texts
+    are cleaned in many ways before they are tokenised.)
+    """
+    for split in dataset.splits.values():
+        tokens = np.asarray(split.tokens)
+        counts = tokens[:, 1].sum(axis=1)
+        rows = np.flatnonzero(counts >= 2)
+        ids = tokens[rows, 0]
+        if np.max(ids, initial=0) >= tokenizer.size or np.any(ids[:, :1] != tokenizer.first):
+            return False
+        if np.any(ids[np.arange(len(rows)), counts[rows] - 1] != tokenizer.last):
+            return False
+        if split.raw_text is None or not len(rows):
+            continue
+        looked = rows[:_LOOKED_AT]
+        made = tokenizer([str(split.raw_text[row]) for row in looked], int(counts[looked].max()))
+        same = 0
+        for ours, row in zip(made, looked, strict=True):
+            inside = counts[row] - 1  # a stored text may be cut before its last token
+            same += np.array_equal(ours[0, :inside], tokens[row, 0, :inside])
+        if 2 * same < len(looked):
+            return False
+    return True
 
 
 def _tokenised(dataset: Dataset, source: TokenSource) -> Dataset:

@@ -55,8 +55,9 @@ class Program:
 
     def __init__(self, trained: Trained, seed: int = 1111):
         self.trained, self._seed = trained, seed
-        tokens = pretrained.is_tuned(trained.config.model)
-        self._unknown = unknown_token(trained.workdir / TOKENIZER) if tokens else 0  # features have no tokens
+        model, self._unknown = trained.config.model, 0  # features have no tokens
+        if pretrained.is_tuned(model):
+            self._unknown = unknown_token(trained.workdir / TOKENIZER, model.encoder.get("kind", "bert"))
         self.traces = 0
         self._compiled = jax.jit(self._predict, static_argnames="shape")
 

@@ -1,4 +1,4 @@
-"""Where a model's text comes from: features that are stored, or a BERT that is trained along.
+"""Where a model's text comes from: features that are stored, or an encoder that is trained along.
 
 Every model that reads text word by word takes either (`model.text_encoder`): "frozen" reads the data
 set's text features; "finetune" runs the encoder on its token ids, so that the encoder learns too.
@@ -15,16 +15,17 @@ from msa_jax.data.batch import Batch
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.models.settings import BaseSettings
-from msa_jax.nn.bert import Bert, BertSettings, Injections
+from msa_jax.nn.bert import BertSettings, Injections
+from msa_jax.nn.encoder import text_encoder
 from msa_jax.nn.pooling import masked_mean
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderSettings(BertSettings):
-    """The block ``model.encoder``: sizes and rates, and where the weights are."""
+    """The block ``model.encoder``: kind, sizes and rates, and where the weights are."""
 
-    # A local folder in the layout of Hugging Face (config.json, model.safetensors, vocab.txt), whose
-    # sizes replace those here; "random": no folder, untrained weights.
+    # A local folder in the layout of Hugging Face (config.json, model.safetensors, the tokenizer's files),
+    # whose kind and sizes replace those here; "random": no folder, untrained weights.
     folder: str = ""
 
     def sizes(self) -> BertSettings:
@@ -60,7 +61,7 @@ class TextSource:
     """What a model knows of its text.
 
     Attributes:
-      encoder: sizes of the BERT that is trained along; None: stored features.
+      encoder: sizes of the encoder that is trained along; None: stored features.
       width: D of the states.
     """
 
@@ -72,9 +73,15 @@ def text_source(model: TextSettings, spec: DatasetSpec) -> TextSource:
     """What ``model.text_encoder`` asks for.
 
     Raises:
-      ConfigError: if the data's texts are longer than the encoder can read.
+      ConfigError: if the data's texts are longer than the encoder can read, or layers are asked for of which
+        only their states are stored.
     """
     if model.text_encoder == "frozen":
+        if model.encoder.layers != "last":
+            raise ConfigError(
+                f"model.encoder.layers={model.encoder.layers} needs model.text_encoder=finetune: "
+                "stored features are read as they are; msa-jax convert --encode-layers=mean makes those."
+            )
         return TextSource(None, spec.modalities["text"].width)
     steps = spec.modalities["text"].length
     if steps > model.encoder.positions:
@@ -129,7 +136,7 @@ class TextStates(nn.Module):
                 "data has neither; set model.text_encoder=frozen."
             )
         ids, _, segments = jnp.moveaxis(batch.tokens, 1, 0)
-        bert = Bert(self.source.encoder, self.pooler, name="bert")
-        read: Any = bert(ids, mask, segments, train, injections)
+        encoder = text_encoder(self.source.encoder, self.pooler, name="bert")
+        read: Any = encoder(ids, mask, segments, train, injections)
         states, *pooled = read if self.pooler else (read,)
         return states if self.compat else jnp.where(mask[..., None], states, 0), mask, *pooled

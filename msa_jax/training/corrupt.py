@@ -82,6 +82,9 @@ def corrupt_of(config: Config) -> Corrupt | None:
     if train.corrupt == "none":
         return None
     tuned = pretrained.is_tuned(config.model)
-    unknown = unknown_token(config.model.encoder.folder) if tuned else 0  # features have no tokens
+    unknown = 0  # features have no tokens
+    if tuned:
+        encoder = config.model.encoder
+        unknown = unknown_token(encoder.folder, encoder.get("kind", "bert"))
     low, high = train.corrupt_rates
     return Corrupt(train.corrupt, low, high, tuple(train.corrupt_modalities), tuned, unknown)

@@ -5,7 +5,7 @@ from typing import Any
 
 from msa_jax.configuration import Config
 from msa_jax.weights.layers import Entry, PeerModel, linear, norm, raw
-from msa_jax.weights.peers.encoder import bert
+from msa_jax.weights.peers.encoder import trained_encoder
 from msa_jax.weights.peers.transformers import first_row, pre_norm
 
 _INITIALS = {"text": "l", "audio": "a", "vision": "v"}
@@ -17,8 +17,7 @@ _HEAD_WIDTH = 64
 
 def _entries(model: Config) -> list[Entry]:
     entries = raw("hyper", "h_hyper", first_row)
-    if model.text_encoder == "finetune":
-        entries += bert("text_encoder/bert", "bertmodel.model", model.encoder.n_layers)
+    entries += trained_encoder(model, "bertmodel.model")
     for i, (m, initial) in enumerate(_INITIALS.items()):
         peer = f"proj_{initial}"
         entries += linear(f"{m}_input/dense", f"{peer}.0")

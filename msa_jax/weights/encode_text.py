@@ -60,8 +60,8 @@ def load(folder: pathlib.Path, layers: str = "last") -> TextEncoder:
     """
     if layers == "learned":
         raise ConfigError(
-            "layers=learned has nothing to learn where features are stored; make them of the last layer or of "
-            "the mean, or train the encoder along (model.text_encoder=finetune)."
+            "layers=learned has nothing to learn where features are stored; make them of the last layer or "
+            "of the mean, or train the encoder along (model.text_encoder=finetune)."
         )
     require_choice("layers", layers, tuple(_FEATURES))
     settings = dataclasses.replace(read_config(folder), layers=layers)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A small BERT encoder with a vocabulary as a folder in the layout of Hugging Face, for tests."""
+"""Small encoders of every kind with a tokenizer as folders in the layout of Hugging Face, for tests."""
 
 import functools
 import json
@@ -12,7 +12,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from msa_jax.nn.bert import Bert, BertSettings
-from msa_jax.weights.peers.encoder import bert
+from msa_jax.nn.encoder import text_encoder
+from msa_jax.weights.peers.encoder import bert, encoder
 
 SIZES: dict[str, Any] = {
     "hidden_size": 8,
@@ -145,3 +146,63 @@ def modernbert_tokenizer(path: pathlib.Path) -> pathlib.Path:
     }
     (path / "tokenizer.json").write_text(json.dumps(stored))
     return path
+
+
+ROBERTA_SETTINGS = BertSettings(
+    8, 2, 2, 12, len(byte_pairs()[0]), 32, 1, 0.1, 0.1, layer_norm_eps=1e-5, kind="roberta", pad=1
+)
+MODERNBERT_SETTINGS = BertSettings(
+    *(8, 3, 2, 12, len(byte_pairs(BERT_MARKS)[0]), 32, 1, 0.0, 0.0),
+    layer_norm_eps=1e-5,
+    kind="modernbert",
+    pad=byte_pairs(BERT_MARKS, at_the_end=True)[0]["[PAD]"],
+    global_every=2,
+    window=4,
+)
+OTHERS = {"roberta": ROBERTA_SETTINGS, "modernbert": MODERNBERT_SETTINGS}
+
+
+@functools.cache
+def public_weights(settings: BertSettings, pooler: bool = False) -> dict[str, np.ndarray]:
+    """Some weights of an encoder under the public names."""
+    model, ids = text_encoder(settings, pooler), jnp.zeros((1, 1), jnp.int32)
+    shapes: Any = jax.eval_shape(lambda: model.init(jax.random.key(0), ids, ids == 0, ids, train=False))
+    flat: dict[str, Any] = flax.traverse_util.flatten_dict(shapes["params"], sep="/")  # type: ignore[assignment]
+    rng = np.random.default_rng(1)
+    drawn = {k: rng.normal(float(k.endswith("scale")), 0.3, x.shape) for k, x in flat.items()}
+    made = {e.peer: e.convert(drawn[e.ours.removeprefix("params/")]) for e in encoder(settings, pooler)}
+    return {name: np.ascontiguousarray(x, np.float32) for name, x in made.items()}
+
+
+def public_config(kind: str) -> dict[str, Any]:
+    """What the config.json of such an encoder says."""
+    settings = OTHERS[kind]
+    config: dict[str, Any] = {
+        "model_type": kind,
+        "hidden_size": settings.width,
+        "num_hidden_layers": settings.n_layers,
+        "num_attention_heads": settings.heads,
+        "intermediate_size": settings.intermediate,
+        "vocab_size": settings.vocab,
+        "pad_token_id": settings.pad,
+    }
+    if kind == "roberta":
+        more = {
+            "max_position_embeddings": settings.positions + 2,
+            "type_vocab_size": 1,
+            "layer_norm_eps": 1e-5,
+        }
+        return config | more
+    return config | {
+        "max_position_embeddings": settings.positions,
+        "global_attn_every_n_layers": settings.global_every,
+        "local_attention": settings.window,
+    }
+
+
+def other_folder(path: pathlib.Path, kind: str, config: Any = None, weights: Any = None) -> pathlib.Path:
+    """Writes the folder of a small RoBERTa or ModernBERT, and returns it."""
+    made = roberta_tokenizer(path) if kind == "roberta" else modernbert_tokenizer(path)
+    (made / "config.json").write_text(json.dumps(public_config(kind) | (config or {})))
+    save_file(public_weights(OTHERS[kind]) if weights is None else weights, made / "model.safetensors")
+    return made

@@ -1,6 +1,7 @@
 """Transcripts to the token ids of an encoder, by the tokenizer's files in its folder (the [text] extra)."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 
@@ -128,6 +129,21 @@ class TokenSource:
     positions: int
     kind: str = "bert"
 
+    @property
+    def looks(self) -> bool:
+        """Whether stored tokens are held against the encoder's tokenizer."""
+        return bool(self.folder) and self.kind != "bert"
+
+
+@functools.lru_cache(maxsize=2)
+def tokenizer_of(folder: str) -> Tokenizer:
+    """The tokenizer of a folder, which a server needs for every clip.
+
+    Raises:
+      DataError: as :class:`Tokenizer`.
+    """
+    return Tokenizer(folder)
+
 
 def with_tokens(dataset: Dataset, source: TokenSource) -> Dataset:
     """The data set as a model with an encoder reads it: with tokens, and without text features.
@@ -140,7 +156,7 @@ def with_tokens(dataset: Dataset, source: TokenSource) -> Dataset:
     """
     if not dataset.spec.has_tokens:
         dataset = _tokenised(dataset, source)
-    elif source.folder and source.kind != "bert" and not _are_of(Tokenizer(source.folder), dataset):
+    elif source.looks and not _are_of(tokenizer_of(source.folder), dataset):
         if any(split.raw_text is None for split in dataset.splits.values()):
             raise DataError(
                 f"{dataset.spec.name} holds token ids (text_bert) that the encoder's tokenizer did not make, "
@@ -173,18 +189,19 @@ _LOOKED_AT = 64
 def _are_of(tokenizer: Tokenizer, dataset: Dataset) -> bool:
     """Whether the stored token ids may have been made by this tokenizer, as far as that can be known.
 
-    They are not if one is beyond its vocabulary, if a text begins or ends with other tokens than it puts
-    there, or if, where there are transcripts, it makes other tokens of most of them. (Some may differ: texts
-    are cleaned in many ways before they are tokenised.)
+    They are not if texts begin and end with two other tokens than it puts there, or if, where there are
+    transcripts, it makes other tokens of most of them. (Some may differ: texts are cleaned in many ways
+    before they are tokenised.) Texts that begin and end with the same token are by no tokenizer, so that
+    nothing is known.
     """
     for split in dataset.splits.values():
         tokens = np.asarray(split.tokens)
         counts = tokens[:, 1].sum(axis=1)
         rows = np.flatnonzero(counts >= 2)
         ids = tokens[rows, 0]
-        if np.max(ids, initial=0) >= tokenizer.size or np.any(ids[:, :1] != tokenizer.first):
-            return False
-        if np.any(ids[np.arange(len(rows)), counts[rows] - 1] != tokenizer.last):
+        first, last = ids[:, 0], ids[np.arange(len(rows)), counts[rows] - 1]
+        others = (first != tokenizer.first) | (last != tokenizer.last)
+        if np.any(others & (first != last)):
             return False
         if split.raw_text is None or not len(rows):
             continue
@@ -205,7 +222,7 @@ def _tokenised(dataset: Dataset, source: TokenSource) -> Dataset:
             f"{dataset.spec.name} has no token ids (text_bert), and transcripts (raw_text) with an encoder's "
             "folder (model.encoder.folder) are not there either; set model.text_encoder=frozen."
         )
-    tokenizer = Tokenizer(source.folder)
+    tokenizer = tokenizer_of(source.folder)
     made = {
         name: tokenizer(list(split.raw_text), source.positions)  # type: ignore[arg-type]
         for name, split in dataset.splits.items()

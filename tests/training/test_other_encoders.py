@@ -186,10 +186,10 @@ def test_a_training_from_a_folder_keeps_the_tokenizer_and_moves_the_mix(tmp_path
     data = feature_files.write(tmp_path / "data.pkl", content("bert", encoder))
     run = tmp_path / "run"
     settings = {"data.path": data, "model.encoder.folder": encoder, "model.encoder.layers": "learned"}
-    settings |= {"train.epochs": 2, "train.corrupt": "frames", "train.devices": 1}
+    settings |= {"train.epochs": 2, "train.corrupt": "frames", "train.devices": 1, "train.accumulate": 1}
     arguments = [f"--config.{key}={value}" for key, value in settings.items()]
     config = random_run.CONFIGS / "mosi.py"
-    assert main(["train", f"--config={config}:self_mm,tiny", *arguments, f"--workdir={run}"]) == 0
+    assert main(["train", f"--config={config}:misa,tiny", *arguments, f"--workdir={run}"]) == 0
     names = {path.name for path in (run / "tokenizer").iterdir()}
     assert names == ({"vocab.json", "merges.txt"} if kind == "roberta" else {"tokenizer.json"})
     trained = Trained(run)

@@ -1,5 +1,6 @@
 """Models on encoders of every kind: which work, what is refused, and what a mix of layers adds."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -17,7 +18,9 @@ TEXT = [name for name in models.MODELS if "text_encoder" in models.block(name, "
 def started(name: str, *overrides: str) -> Any:
     """A tiny model's parameters by shape, with an encoder of its own."""
     block = model_block(name, "text_encoder=finetune", *overrides)
-    spec = reduced_spec(SPEC, models.declaration(name).data.get("reduce", "none"))
+    spec = reduced_spec(
+        dataclasses.replace(SPEC, has_tokens=True), models.declaration(name).data.get("reduce", "none")
+    )
     model = models.build(block, spec)
     batch = jax.eval_shape(lambda: example_batch(spec, 2))
     return jax.eval_shape(lambda b: model.init(jax.random.key(0), b, train=False), batch)["params"]

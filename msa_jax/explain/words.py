@@ -1,5 +1,6 @@
 """Which steps of a text are which words."""
 
+import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -39,5 +40,5 @@ def words_of(split: Split, folder: pathlib.Path) -> list[list[Stretch] | None]:
 
 def _joined(ids: Sequence[int], words: Words) -> list[Stretch]:
     starts = [place for place in range(1, len(ids) - 1) if place == 1 or not words.goes_on(ids[place])]
-    ends = [*starts[1:], len(ids) - 1]
-    return [Stretch(i, j, words.text(ids[i:j])) for i, j in zip(starts, ends, strict=True) if i < j]
+    bounds = [*starts, len(ids) - 1]  # of an empty text there are none, or the last token alone
+    return [Stretch(i, j, words.text(ids[i:j])) for i, j in itertools.pairwise(bounds)]

@@ -146,12 +146,16 @@ def test_words_are_named_and_reasons_add_up(made, tmp_path, capsys):
 
 
 def test_words_of_stored_tokens(made):
+    """An empty text has none, one of a single token (an end that was cut) neither."""
     encoder = made[1]
     split = load_dataset(Trained(made[0]).config.data).splits["test"]
-    tokens = Tokenizer(encoder)(TEXTS, 20)
-    lengths = {**split.lengths, "text": tokens[:, 1].sum(axis=1)}
-    found = words_of(dataclasses.replace(split, tokens=tokens, lengths=lengths), encoder)
-    assert [[w.label for w in words or ()] for words in found] == [text.split() for text in TEXTS]
+    for texts, most in ((TEXTS, 20), (["", *TEXTS[1:]], 20)):
+        tokens = Tokenizer(encoder)(texts, most)
+        tokens[2, 1, 1:] = 0
+        lengths = {**split.lengths, "text": tokens[:, 1].sum(axis=1)}
+        found = words_of(dataclasses.replace(split, tokens=tokens, lengths=lengths), encoder)
+        expected = [text.split() for text in texts[:2]] + [[]] + [texts[3].split()]
+        assert [[w.label for w in words or ()] for words in found] == expected
 
 
 @pytest.mark.slow

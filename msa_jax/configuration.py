@@ -42,6 +42,13 @@ ADDED: dict[str, Any] = {
     "train.corrupt_rates": (0.0, 0.5),
     "train.placeholder": "zero",
     "train.corrupt_modalities": ("text", "audio", "vision"),
+    "model.encoder.kind": "bert",
+    "model.encoder.pad": 0,
+    "model.encoder.layers": "last",
+    "model.encoder.global_every": 3,
+    "model.encoder.window": 128,
+    "model.encoder.thetas": (160000.0, 10000.0),
+    "model.encoder.biases": (False, False, False),
 }
 
 #: A ConfigDict. Declared Any, because the library's own annotations say that a value may be

@@ -1,11 +1,12 @@
 """Turns a feature pickle into a store, which opens at once and needs no memory of its own.
 
     msa-jax convert FILE.pkl DIR [--name mosi] [--metrics mosi] [--label-range -3 3]
-                              [--class-names NAME ...] [--group speaker] [--encode-text ENCODER_DIR]
+                              [--class-names NAME ...] [--group speaker]
+                              [--encode-text ENCODER_DIR [--encode-layers last|mean]]
 
 Every value is kept as float32, NaN and infinities included. DIR appears when all of it is written;
 after an error or an interruption nothing is left. With --encode-text the text's features are made anew
-from the transcripts, by a BERT encoder's last hidden states (see :mod:`msa_jax.weights.encode_text`).
+from the transcripts, by an encoder's hidden states (see :mod:`msa_jax.weights.encode_text`).
 """
 
 import contextlib
@@ -61,12 +62,22 @@ def main(arguments: list[str]) -> int:
         "--encode-text",
         type=pathlib.Path,
         metavar="ENCODER_DIR",
-        help="make text features and tokens from the transcripts, with the BERT encoder of this folder",
+        help="make text features and tokens from the transcripts, with the encoder of this folder",
+    )
+    parser.add_argument(
+        "--encode-layers",
+        default="last",
+        metavar="last|mean",
+        help="with --encode-text: of the encoder's last layer (default), or the mean of all",
     )
     options = parser.parse_args(arguments)
     if options.group and not COLUMN_NAME.fullmatch(options.group):
         raise ConfigError(
             f"--group={options.group!r:.80} names no column: letters, digits and _, a letter first."
+        )
+    if options.encode_layers != "last" and options.encode_text is None:
+        raise ConfigError(
+            f"--encode-layers={options.encode_layers} needs an encoder; name it with --encode-text."
         )
     messages.set_up(options)
     given = {key: getattr(options, key) for key in ("name", "metrics") if getattr(options, key) is not None}
@@ -77,7 +88,8 @@ def main(arguments: list[str]) -> int:
     console = Console(quiet=messages.quiet(), highlight=False, markup=False, soft_wrap=True)
     try:
         with stopped_by_sigterm(), stages(console) as stage:
-            convert(options.file, options.folder, given, stage, options.encode_text, options.group)
+            encoder = options.encode_text, options.encode_layers
+            convert(options.file, options.folder, given, stage, *encoder, options.group)
     except KeyboardInterrupt as interruption:
         number = interruption.args[0] if interruption.args else signal.SIGINT
         done = "is complete" if options.folder.exists() else "was not made"
@@ -92,6 +104,7 @@ def convert(
     given: dict,
     stage: Stage,
     encoder: pathlib.Path | None = None,
+    layers: str = "last",
     column: str = "",
 ) -> None:
     """Writes the store ``folder`` with what the pickle ``file`` holds.
@@ -101,10 +114,12 @@ def convert(
       folder: the store; must not exist.
       given: fields of :class:`~msa_jax.data.opening.Hints` that are not to be inferred.
       stage: shows the progress.
-      encoder: folder of the BERT encoder that makes the text features; None: the file's are kept.
+      encoder: folder of the encoder that makes the text features; None: the file's are kept.
+      layers: of the encoder that the features are made of, "last" or "mean".
       column: the key of a further text or whole number per clip that is kept; "" for none.
 
     Raises:
+      ConfigError: for other layers.
       DataError: if the file or the encoder cannot be used, or the store cannot be written.
     """
     check_new_folder(folder)
@@ -114,7 +129,7 @@ def convert(
     else:
         from msa_jax.weights import encode_text  # needs JAX, which plain conversions do not wait for
 
-        loaded = encode_text.load(encoder)
+        loaded = encode_text.load(encoder, layers)
         splits, notes = mmsa.read(file, by_transcripts=True, column=column)
         splits, more = encode_text.encode(loaded, splits, stage)
         notes = [*notes, *more]

@@ -1,86 +1,67 @@
-"""Transcripts to BERT's token ids, by the vocabulary in an encoder's folder (the [text] extra).
-
-The folder holds vocab.txt, or tokenizer.json with the vocabulary inside. tokenizer_config.json, where it
-is there, says whether texts are lower-cased, whether accents go, and whether Chinese characters stand
-alone; without it tokenizer.json says so, and without either texts are lower-cased and Chinese
-characters stand alone.
-"""
+"""Transcripts to the token ids of an encoder, by the tokenizer's files in its folder (the [text] extra)."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from msa_jax.data import vocabulary
 from msa_jax.data.context import with_context
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import DataError
-from msa_jax.files import read_json
 from msa_jax.messages import LOGGER
-
-VOCABULARY = "vocab.txt"
-TOKENIZER = "tokenizer.json"
-TOKENIZER_CONFIG = "tokenizer_config.json"
-TOKENIZER_FILES = (VOCABULARY, TOKENIZER, TOKENIZER_CONFIG)
-#: [UNK] in the vocabularies of BERT that are used most.
-_UNKNOWN = 100
-_ADVICE = "copy the encoder again"
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-#: Our names of the rules -> keys of tokenizer_config.json, keys of tokenizer.json's normalizer, defaults.
-_RULES = {
-    "lowercase": ("do_lower_case", "lowercase", True),
-    "handle_chinese_chars": ("tokenize_chinese_chars", "handle_chinese_chars", True),
-    "strip_accents": ("strip_accents", "strip_accents", None),
-}
 
 
 class Tokenizer:
-    """The tokenizer of one encoder.
+    """The tokenizer of one encoder; :mod:`msa_jax.data.vocabulary` says which files it is made from.
 
     Args:
       folder: the encoder's.
+
+    Attributes:
+      size: number of ids, up to the largest.
+      padding: the id of padding.
+      unknown: the id of the token that stands for lost words.
+      first: the id of the token before every text.
+      last: the id of the token behind every text.
 
     Raises:
       DataError: if the extra is not installed, or the folder has no vocabulary or a broken one.
     """
 
     def __init__(self, folder: str | pathlib.Path):
-        try:
-            from tokenizers import Tokenizer as Backend
-            from tokenizers import models, normalizers, pre_tokenizers, processors
-        except ImportError:
-            raise DataError("reading transcripts needs the extra: pip install 'msa_jax[text]'.") from None
         folder = pathlib.Path(folder)
-        stored = _stored(folder)
-        vocabulary = _vocabulary(folder, stored)
-        self.size = max(vocabulary.values()) + 1
-        self._padding = vocabulary["[PAD]"]
-        self._backend = Backend(models.WordPiece(vocabulary, unk_token="[UNK]"))
-        self._backend.add_special_tokens([token for token in _SPECIAL if token in vocabulary])
-        self._backend.normalizer = normalizers.BertNormalizer(clean_text=True, **_rules(folder, stored))
-        self._backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
-        self._backend.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]", special_tokens=ends
-        )
+        self._backend = vocabulary.backend(folder)
+        tokens = vocabulary.vocabulary(folder)
+        self.size = max(tokens.values()) + 1
+        self.padding = vocabulary.special_token(folder, tokens, "pad_token")
+        self.unknown = vocabulary.special_token(folder, tokens, "unk_token", "mask_token")
+        alone = self._backend.encode("").ids
+        if len(alone) != 2:
+            raise DataError(
+                f"the tokenizer in {folder} puts {len(alone)} tokens around a text, not one at each "
+                "end; give the folder of an encoder."
+            )
+        self.first, self.last = alone
 
     def __call__(self, texts: Sequence[str], most: int) -> np.ndarray:
         """Token ids of N texts as ``text_bert`` holds them.
 
         Args:
           texts: N strings.
-          most: tokens that a text may have, [CLS] and [SEP] included; at least 2. What is beyond is cut.
+          most: tokens that a text may have, the first and the last included; at least 2. What is beyond is
+            cut.
 
         Returns:
           int32 [N, 3, T]: ids, mask and segment ids (zeros); T is the longest text's number of tokens.
         """
-        self._backend.enable_truncation(most)
-        encoded = [item.ids for item in self._backend.encode_batch([str(text) for text in texts])]
-        lengths = np.array([len(ids) for ids in encoded], np.int32)
-        tokens = np.zeros((len(encoded), 3, lengths.max(initial=0)), np.int32)
-        tokens[:, 0] = self._padding
-        for row, ids in zip(tokens, encoded, strict=True):
+        encoded = self._backend.encode_batch([str(text) for text in texts], add_special_tokens=False)
+        rows = [[self.first, *item.ids[: most - 2], self.last] for item in encoded]
+        tokens = np.zeros((len(rows), 3, max(map(len, rows), default=0)), np.int32)
+        tokens[:, 0] = self.padding
+        for row, ids in zip(tokens, rows, strict=True):
             row[0, : len(ids)] = ids
             row[1, : len(ids)] = 1
         return tokens
@@ -93,82 +74,21 @@ class Tokenizer:
           most: as for calling it.
 
         Returns:
-          Of each text a pair per token; (0, 0) for [CLS] and [SEP].
+          Of each text a pair per token, without the blanks before it; (0, 0) for the first and the last.
         """
-        self._backend.enable_truncation(most)
-        return [list(item.offsets) for item in self._backend.encode_batch([str(text) for text in texts])]
+        texts = [str(text) for text in texts]
+        encoded = self._backend.encode_batch(texts, add_special_tokens=False)
+        around = (0, 0)
+        return [
+            [around, *(_trimmed(text, *span) for span in item.offsets[: most - 2]), around]
+            for text, item in zip(texts, encoded, strict=True)
+        ]
 
 
-def unknown_token(folder: str | pathlib.Path) -> int:
-    """The id of the token that stands for unknown words, by the vocabulary in an encoder's folder.
-
-    Where there is no vocabulary it is BERT's, and that is said.
-
-    Raises:
-      DataError: if the vocabulary is broken.
-    """
-    folder = pathlib.Path(folder)
-    if not any((folder / name).is_file() for name in (VOCABULARY, TOKENIZER)):
-        LOGGER.info("note: %s has no vocabulary; lost words become token %d, BERT's.", folder, _UNKNOWN)
-        return _UNKNOWN
-    return _vocabulary(folder, _stored(folder))["[UNK]"]
-
-
-def token_names(folder: str | pathlib.Path) -> dict[int, str]:
-    """What each id stands for, by the vocabulary in an encoder's folder; "##" begins what continues a word.
-
-    Raises:
-      DataError: if the folder has no vocabulary or a broken one.
-    """
-    folder = pathlib.Path(folder)
-    return {number: token for token, number in _vocabulary(folder, _stored(folder)).items()}
-
-
-def _stored(folder: pathlib.Path) -> dict[str, Any]:
-    """The content of tokenizer.json, or {} where there is none."""
-    return read_json(folder / TOKENIZER, _ADVICE) if (folder / TOKENIZER).exists() else {}
-
-
-def _vocabulary(folder: pathlib.Path, stored: dict[str, Any]) -> dict[str, int]:
-    """Token -> id."""
-    path = folder / VOCABULARY
-    if path.exists():
-        try:
-            with path.open(
-                encoding="utf-8"
-            ) as file:  # lines end at line feeds only: some tokens are odd spaces
-                vocabulary = {line.rstrip("\n"): number for number, line in enumerate(file)}
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error!s:.100}); {_ADVICE}.") from error
-    elif stored:
-        path = folder / TOKENIZER
-        model = stored.get("model")
-        model = model if isinstance(model, dict) else {}
-        vocabulary = model.get("vocab")
-        if not isinstance(vocabulary, dict) or model.get("type", "WordPiece") != "WordPiece":
-            raise DataError(f"{path} holds no WordPiece vocabulary; give the folder of a BERT encoder.")
-        if not all(type(number) is int and 0 <= number < 2**31 for number in vocabulary.values()):
-            raise DataError(f"{path} has ids that are no whole numbers; {_ADVICE}.")
-    else:
-        raise DataError(f"{folder} has neither {VOCABULARY} nor {TOKENIZER}; copy one of them there.")
-    missing = [token for token in _SPECIAL[:4] if token not in vocabulary]
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)}; give the vocabulary of a BERT encoder.")
-    return vocabulary
-
-
-def _rules(folder: pathlib.Path, stored: dict[str, Any]) -> dict[str, Any]:
-    """How texts are normalised."""
-    path, normalizer = folder / TOKENIZER_CONFIG, stored.get("normalizer")
-    config = read_json(path, _ADVICE) if path.exists() else {}
-    normalizer = normalizer if isinstance(normalizer, dict) else {}
-    rules = {}
-    for name, (key, stored_key, default) in _RULES.items():
-        value = config.get(key, normalizer.get(stored_key, default))
-        if value is not None and type(value) is not bool:
-            raise DataError(f"{path} has {key} {value!r:.50}, neither true nor false; correct it.")
-        rules[name] = default if value is None else value
-    return rules
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """The characters without blanks before them; of nothing but blanks the last."""
+    word = text[start:end].lstrip()
+    return end - max(len(word), 1), end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,24 +99,53 @@ class TokenSource:
       folder: the encoder's, whose vocabulary makes tokens of transcripts; "" where there is none.
       vocab: entries of the encoder's vocabulary.
       positions: tokens that a text may have; transcripts are cut to them.
+      kind: the encoder's. Token ids in public files are BERT's, so that other kinds look whose they are.
       context: utterances before a clip's own that its tokens also hold (:mod:`msa_jax.data.context`).
     """
 
     folder: str
     vocab: int
     positions: int
+    kind: str = "bert"
     context: int = 0
+
+    @property
+    def looks(self) -> bool:
+        """Whether stored tokens are held against the encoder's tokenizer."""
+        return bool(self.folder) and self.kind != "bert"
+
+
+@functools.lru_cache(maxsize=2)
+def tokenizer_of(folder: str) -> Tokenizer:
+    """The tokenizer of a folder, which a server needs for every clip.
+
+    Raises:
+      DataError: as :class:`Tokenizer`.
+    """
+    return Tokenizer(folder)
 
 
 def with_tokens(dataset: Dataset, source: TokenSource) -> Dataset:
     """The data set as a model with an encoder reads it: with tokens, and without text features.
 
-    Where the data has no tokens, its transcripts are made into tokens by the encoder's own vocabulary.
+    Where the data has no tokens, its transcripts are made into tokens by the encoder's own vocabulary. So
+    they are where an encoder that is no BERT finds tokens of another vocabulary, see :func:`_are_of`.
 
     Raises:
       DataError: if there are neither tokens nor transcripts, or the tokens are of another vocabulary.
     """
     if not dataset.spec.has_tokens:
+        dataset = _tokenised(dataset, source)
+    elif source.looks and not _are_of(tokenizer_of(source.folder), dataset):
+        if any(split.raw_text is None for split in dataset.splits.values()):
+            raise DataError(
+                f"{dataset.spec.name} holds token ids (text_bert) that the encoder's tokenizer did not make, "
+                "and no transcripts (raw_text) to make others of; take the encoder whose tokenizer made them."
+            )
+        LOGGER.info(
+            "note: the token ids of %s are of another vocabulary; the transcripts are read.",
+            dataset.spec.name,
+        )
         dataset = _tokenised(dataset, source)
     most = max(int(np.max(np.asarray(s.tokens)[:, 0], initial=0)) for s in dataset.splits.values())
     if most >= source.vocab:
@@ -204,7 +153,9 @@ def with_tokens(dataset: Dataset, source: TokenSource) -> Dataset:
             f"{dataset.spec.name} holds token id {most}, but the encoder's vocabulary has "
             f"{source.vocab} entries; take the encoder whose tokenizer made the ids."
         )
-    dataset = with_context(dataset, source.context, source.positions)
+    # RoBERTa's tokenizer puts two separators between sentences, the others one.
+    between = int(source.kind == "roberta")
+    dataset = with_context(dataset, source.context, source.positions, between)
     splits = {}
     for name, split in dataset.splits.items():
         empty = np.zeros((*split.values["text"].shape[:2], 0), np.float32)
@@ -214,13 +165,47 @@ def with_tokens(dataset: Dataset, source: TokenSource) -> Dataset:
     return dataclasses.replace(dataset, spec=spec, splits=splits)
 
 
+#: Clips of a split whose stored tokens are held against their transcripts.
+_LOOKED_AT = 64
+
+
+def _are_of(tokenizer: Tokenizer, dataset: Dataset) -> bool:
+    """Whether the stored token ids may have been made by this tokenizer, as far as that can be known.
+
+    They are not if texts begin and end with two other tokens than it puts there, or if, where there are
+    transcripts, it makes other tokens of most of them. (Some may differ: texts are cleaned in many ways
+    before they are tokenised.) Texts that begin and end with the same token are by no tokenizer, so that
+    nothing is known.
+    """
+    for split in dataset.splits.values():
+        tokens = np.asarray(split.tokens)
+        counts = tokens[:, 1].sum(axis=1)
+        rows = np.flatnonzero(counts >= 2)
+        ids = tokens[rows, 0]
+        first, last = ids[:, 0], ids[np.arange(len(rows)), counts[rows] - 1]
+        others = (first != tokenizer.first) | (last != tokenizer.last)
+        if np.any(others & (first != last)):
+            return False
+        if split.raw_text is None or not len(rows):
+            continue
+        looked = rows[:_LOOKED_AT]
+        made = tokenizer([str(split.raw_text[row]) for row in looked], int(counts[looked].max()))
+        same = 0
+        for ours, row in zip(made, looked, strict=True):
+            inside = counts[row] - 1  # a stored text may be cut before its last token
+            same += np.array_equal(ours[0, :inside], tokens[row, 0, :inside])
+        if 2 * same < len(looked):
+            return False
+    return True
+
+
 def _tokenised(dataset: Dataset, source: TokenSource) -> Dataset:
     if not source.folder or any(split.raw_text is None for split in dataset.splits.values()):
         raise DataError(
             f"{dataset.spec.name} has no token ids (text_bert), and transcripts (raw_text) with an encoder's "
             "folder (model.encoder.folder) are not there either; set model.text_encoder=frozen."
         )
-    tokenizer = Tokenizer(source.folder)
+    tokenizer = tokenizer_of(source.folder)
     made = {
         name: tokenizer(list(split.raw_text), source.positions)  # type: ignore[arg-type]
         for name, split in dataset.splits.items()

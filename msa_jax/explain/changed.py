@@ -13,7 +13,7 @@ from msa_jax.data.dataset import Split
 from msa_jax.data.loader import Chunk, Shape, batch_of, own_steps
 from msa_jax.data.rows import Rows
 from msa_jax.data.spec import MODALITIES
-from msa_jax.data.tokenize import unknown_token
+from msa_jax.data.vocabulary import unknown_token
 from msa_jax.inference import Trained, in_order
 from msa_jax.robust.corruptions import Change, add_noise, drop, hide_columns
 from msa_jax.robust.protocols import Clips
@@ -55,8 +55,9 @@ class Program:
 
     def __init__(self, trained: Trained, seed: int = 1111):
         self.trained, self._seed = trained, seed
-        tokens = pretrained.is_tuned(trained.config.model)
-        self._unknown = unknown_token(trained.workdir / TOKENIZER) if tokens else 0  # features have no tokens
+        model, self._unknown = trained.config.model, 0  # features have no tokens
+        if pretrained.is_tuned(model):
+            self._unknown = unknown_token(trained.workdir / TOKENIZER, model.encoder.get("kind", "bert"))
         self.traces = 0
         self._compiled = jax.jit(self._predict, static_argnames="shape")
 

@@ -1,5 +1,6 @@
 """Which steps of a text are which words."""
 
+import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -7,11 +8,9 @@ import numpy as np
 
 from msa_jax.data.context import own_tokens
 from msa_jax.data.dataset import Split
-from msa_jax.data.tokenize import Tokenizer, token_names
+from msa_jax.data.tokenize import Tokenizer
+from msa_jax.data.vocabulary import Words
 from msa_jax.explain.reasons import Stretch
-
-#: What a piece of a word begins with that goes on with the one before.
-_GOES_ON = "##"
 
 
 def words_of(split: Split, folder: pathlib.Path) -> list[list[Stretch] | None]:
@@ -28,7 +27,7 @@ def words_of(split: Split, folder: pathlib.Path) -> list[list[Stretch] | None]:
     Raises:
       DataError: if the folder has no vocabulary or a broken one.
     """
-    names, tokens = token_names(folder), split.tokens
+    words, tokens = Words(folder), split.tokens
     if tokens is None and split.raw_text is not None:
         tokens = Tokenizer(folder)(list(split.raw_text), max(split.values["text"].shape[1], 2))
     if tokens is None:
@@ -36,17 +35,11 @@ def words_of(split: Split, folder: pathlib.Path) -> list[list[Stretch] | None]:
     counts = own_tokens(np.asarray(tokens))
     found: list[list[Stretch] | None] = []
     for ids, count, steps in zip(np.asarray(tokens)[:, 0], counts, split.lengths["text"], strict=True):
-        pieces = [names.get(int(number), "?") for number in ids[:count]]
-        found.append(_joined(pieces) if count == steps else None)
+        found.append(_joined(ids[:count].tolist(), words) if count == steps else None)
     return found
 
 
-def _joined(pieces: Sequence[str]) -> list[Stretch]:
-    words: list[Stretch] = []
-    for place, piece in enumerate(pieces[1:-1], start=1):
-        if piece.startswith(_GOES_ON) and words:
-            last = words.pop()
-            words.append(Stretch(last.start, place + 1, last.label + piece.removeprefix(_GOES_ON)))
-        else:
-            words.append(Stretch(place, place + 1, piece))
-    return words
+def _joined(ids: Sequence[int], words: Words) -> list[Stretch]:
+    starts = [place for place in range(1, len(ids) - 1) if place == 1 or not words.goes_on(ids[place])]
+    bounds = [*starts, len(ids) - 1]  # of an empty text there are none, or the last token alone
+    return [Stretch(i, j, words.text(ids[i:j])) for i, j in itertools.pairwise(bounds)]

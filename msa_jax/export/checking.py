@@ -8,6 +8,7 @@ import numpy as np
 from msa_jax.data.dataset import Split
 from msa_jax.data.opening import load_dataset
 from msa_jax.data.spec import MODALITIES
+from msa_jax.data.tokenize import tokenizer_of
 from msa_jax.errors import DataError, RunError
 from msa_jax.export.program import BATCH, Program, Runner
 from msa_jax.inference import Trained
@@ -46,6 +47,11 @@ def random_clips(run: Trained, count: int) -> Split:
         steps = values["text"].shape[1]
         mask = np.arange(steps)[None, :] < lengths["text"][:, None]
         ids = np.where(mask, rng.integers(1, run.config.model.encoder.vocab, size=mask.shape), 0)
+        source = run.preprocess.tokens
+        if source is not None and source.looks:  # texts must begin and end as this encoder's do
+            tokenizer = tokenizer_of(source.folder)
+            ids[:, 0] = tokenizer.first
+            ids[np.arange(count), lengths["text"] - 1] = tokenizer.last
         tokens = np.stack([ids, mask, np.zeros_like(ids)], axis=1).astype(np.int32)
     ids = np.array([f"video$_${clip}" for clip in range(count)])  # one behind the other, for data.context
     return Split(ids, values, lengths, {}, tokens=tokens)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from msa_jax.data.tokenize import TOKENIZER_FILES
+from msa_jax.data.vocabulary import TOKENIZER_FILES
 from msa_jax.errors import RunError
 from msa_jax.export import checking, describe, onnx, orbax, safetensors, stablehlo
 from msa_jax.export import program as programs

@@ -1,4 +1,4 @@
-"""Where a model's text comes from: features that are stored, or a BERT that is trained along.
+"""Where a model's text comes from: features that are stored, or an encoder that is trained along.
 
 Every model that reads text word by word takes either (`model.text_encoder`): "frozen" reads the data
 set's text features; "finetune" runs the encoder on its token ids, so that the encoder learns too.
@@ -17,16 +17,17 @@ from msa_jax.data.context import CONTEXT
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.models.settings import BaseSettings
-from msa_jax.nn.bert import Bert, BertSettings, Injections
+from msa_jax.nn.bert import BertSettings, Injections
+from msa_jax.nn.encoder import text_encoder
 from msa_jax.nn.pooling import masked_mean
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderSettings(BertSettings):
-    """The block ``model.encoder``: sizes and rates, and where the weights are."""
+    """The block ``model.encoder``: kind, sizes and rates, and where the weights are."""
 
-    # A local folder in the layout of Hugging Face (config.json, model.safetensors, vocab.txt), whose
-    # sizes replace those here; "random": no folder, untrained weights.
+    # A local folder in the layout of Hugging Face (config.json, model.safetensors, the tokenizer's files),
+    # whose kind and sizes replace those here; "random": no folder, untrained weights.
     folder: str = ""
 
     def sizes(self) -> BertSettings:
@@ -62,7 +63,7 @@ class TextSource:
     """What a model knows of its text.
 
     Attributes:
-      encoder: sizes of the BERT that is trained along; None: stored features.
+      encoder: sizes of the encoder that is trained along; None: stored features.
       width: D of the states.
     """
 
@@ -74,9 +75,15 @@ def text_source(model: TextSettings, spec: DatasetSpec) -> TextSource:
     """What ``model.text_encoder`` asks for.
 
     Raises:
-      ConfigError: if the data's texts are longer than the encoder can read.
+      ConfigError: if the data's texts are longer than the encoder can read, or layers are asked for of which
+        only their states are stored.
     """
     if model.text_encoder == "frozen":
+        if model.encoder.layers != "last":
+            raise ConfigError(
+                f"model.encoder.layers={model.encoder.layers} needs model.text_encoder=finetune: "
+                "stored features are read as they are; msa-jax convert --encode-layers=mean makes those."
+            )
         return TextSource(None, spec.modalities["text"].width)
     steps = spec.modalities["text"].length
     if steps > model.encoder.positions:
@@ -133,9 +140,9 @@ class TextStates(nn.Module):
         ids, kind, segments = jnp.moveaxis(batch.tokens, 1, 0)
         behind = ids.shape[1] - mask.shape[1]
         readable = jnp.pad(mask, ((0, 0), (0, behind))) | (kind == CONTEXT)
-        bert = Bert(self.source.encoder, self.pooler, name="bert")
+        encoder = text_encoder(self.source.encoder, self.pooler, name="bert")
         own = {i: _on_first(change, mask.shape[1]) for i, change in (injections or {}).items()}
-        read: Any = bert(ids, readable, segments, train, own)
+        read: Any = encoder(ids, readable, segments, train, own)
         states, *pooled = read if self.pooler else (read,)
         states = states[:, : mask.shape[1]]
         return states if self.compat else jnp.where(mask[..., None], states, 0), mask, *pooled

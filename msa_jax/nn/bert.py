@@ -1,14 +1,18 @@
-"""BERT's encoder (Devlin et al. 2019), a parameter for every one of the public checkpoints'.
+"""BERT's encoder (Devlin et al. 2019) and RoBERTa's (Liu et al. 2019), a parameter for every one of the
+public checkpoints'.
 
 Learned positions, post-norm layers, exact GELU. Initial values as the authors' (normal with a deviation
 of 0.02, zero biases). The attention's three projections have parameters of their own and are computed
-as one product.
+as one product. RoBERTa's differs in its embeddings alone: positions are counted over real tokens from
+``pad`` + 1, as it was trained in fairseq, and there is one segment.
+
+All kinds of encoders share the settings and what happens between layers here.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -19,19 +23,22 @@ from msa_jax.nn.attention import attention_weights
 from msa_jax.nn.bits import hashed_normal
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.initializers import Dense, product
-from msa_jax.typed_settings import Count, Positive, Rate
+from msa_jax.nn.layer_mix import LayerMix
+from msa_jax.typed_settings import Count, CountOrZero, Positive, Rate
 
 #: What a model of several modalities does to the states [B, T, D] on their way through the encoder: number
 #: of layers that they have passed (0: they are the embeddings) -> a change to states of the same shape.
 Injections = Mapping[int, Callable[[jax.Array], jax.Array]]
 
-#: The vocabulary's entry for padding, which all public BERTs have first. PyTorch's table never learns it.
-PAD = 0
+#: The kinds of encoders: this file's, and :mod:`msa_jax.nn.modernbert`'s.
+Kind = Literal["bert", "roberta", "modernbert"]
+#: Which of the layers' states an encoder gives, see :class:`~msa_jax.nn.layer_mix.LayerMix`.
+Layers = Literal["last", "mean", "learned"]
 
 
 @dataclasses.dataclass(frozen=True)
 class BertSettings:
-    """Sizes and rates of an encoder; the defaults are those of bert-base-uncased."""
+    """Kind, sizes and rates of an encoder; the defaults are those of bert-base-uncased."""
 
     width: Count = 768  # D
     n_layers: Count = 12
@@ -44,10 +51,29 @@ class BertSettings:
     attention_dropout: Rate = 0.1  # on the attention weights
     layer_norm_eps: Positive = 1e-12  # added to variances
     remat: bool = False  # compute each layer again in the backward pass: less memory, more time
+    # bert | roberta | modernbert: the architecture, which the folder's config.json says
+    kind: Kind = "bert"
+    pad: CountOrZero = 0  # the vocabulary's entry for padding, which is never learned
+    # last | mean | learned: which layers' states are read; see msa_jax/nn/layer_mix.py
+    layers: Layers = "last"
+    # Of kind=modernbert alone (its config.json's values); see msa_jax/nn/modernbert.py
+    global_every: Count = 3  # so many layers apart are those that read the whole text, from the first
+    window: Count = 128  # the others read half as many steps to either side
+    thetas: tuple[Positive, Positive] = (160000.0, 10000.0)  # base of the rotary angles: whole text, window
+    biases: tuple[bool, bool, bool] = (False, False, False)  # of attention, feed-forward networks, norms
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.width % self.heads:
             raise ConfigError(f"{self.heads} heads do not divide the encoder's width {self.width}.")
+        if self.kind == "modernbert" and self.width // self.heads % 2:
+            raise ConfigError(
+                f"the encoder's heads are {self.width // self.heads} wide, and rotary positions need an even "
+                "width."
+            )
+        if self.pad >= self.vocab:
+            raise ConfigError(
+                f"the encoder's token of padding is {self.pad}, beyond its {self.vocab} tokens."
+            )
 
 
 def normal(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
@@ -61,7 +87,7 @@ def dense(features: int, name: str) -> Dense:
 
 
 class Bert(nn.Module):
-    """The encoder.
+    """The encoder of kind "bert" or "roberta".
 
     The states after the embeddings and after every layer are kept under ``intermediates/states`` where
     that collection is mutable, each layer's attention (not with ``remat``) under
@@ -89,27 +115,21 @@ class Bert(nn.Module):
         Args:
           ids: token ids, int [B, T], at most ``positions`` steps.
           mask: real tokens, [B, T].
-          segments: segment ids, int [B, T].
+          segments: segment ids, int [B, T]; not read of kind "roberta", which has one segment.
           train: whether dropout is on.
           injections: changes of the states between layers; None: none.
 
         Returns:
-          The last states [B, T, D], also of padding (which reads the real tokens); with ``pooler`` a
-          pair of them and tanh(affine(state of the first token)), [B, D].
+          The states [B, T, D] that ``settings.layers`` asks for, also of padding (which reads the real
+          tokens); with ``pooler`` a pair of them and tanh(affine(state of the first token)), [B, D].
 
         Raises:
           ConfigError: if the texts have more steps than the encoder has positions.
         """
-        s, changes = self.settings, injections or {}
-        x = Embeddings(s, name="embeddings")(ids, segments, train)
-        self.sow("intermediates", "states", x)
-        x = changes.get(0, _same)(x)
-        for i in range(s.n_layers):
-            layer = BertLayer(s, name=f"layer_{i}")
-            again = s.remat and not self.is_initializing()
-            x = _recomputing(layer, x, mask, train) if again else layer(x, mask, train)
-            self.sow("intermediates", "states", x)
-            x = changes.get(i + 1, _same)(x)
+        s = self.settings
+        x = Embeddings(s, name="embeddings")(ids, mask, segments, train)
+        layers = [BertLayer(s, name=f"layer_{i}") for i in range(s.n_layers)]
+        x = LayerMix(s.layers, name="mix")(between_layers(self, s, layers, x, mask, train, injections))
         return (x, jnp.tanh(_affine(x[:, 0], s.width, "pooler"))) if self.pooler else x
 
 
@@ -119,18 +139,24 @@ class Embeddings(nn.Module):
     settings: BertSettings
 
     @nn.compact
-    def __call__(self, ids: jax.Array, segments: jax.Array, train: bool) -> jax.Array:
-        """ids and segments, int [B, T], to [B, T, D]."""
+    def __call__(self, ids: jax.Array, mask: jax.Array, segments: jax.Array, train: bool) -> jax.Array:
+        """ids and segments, int [B, T], with their real steps, mask [B, T], to [B, T, D]."""
         s = self.settings
-        if ids.shape[1] > s.positions:
-            raise ConfigError(
-                f"texts of {ids.shape[1]} tokens, but the encoder has {s.positions} positions; cut them."
-            )
-        word = self.param("word", normal, (s.vocab, s.width))[ids]
-        word = jnp.where((ids == PAD)[..., None], jax.lax.stop_gradient(word), word)
-        position = self.param("position", normal, (s.positions, s.width))[: ids.shape[1]]
+        require_positions(s, ids)
+        counted = s.kind == "roberta"
+        if counted:
+            ids, segments = jnp.where(mask, ids, s.pad), jnp.zeros_like(segments)
+        word = word_states(self, s, ids)
+        rows = s.positions + (s.pad + 1 if counted else 0)
+        table = self.param("position", normal, (rows, s.width))
         segment = self.param("segment", normal, (s.types, s.width))[segments]
-        x = word + segment + jnp.broadcast_to(position, word.shape)
+        if counted:
+            real = (ids != s.pad).astype(ids.dtype)
+            position = table[jnp.cumsum(real, axis=1) * real + s.pad]
+            position = jnp.where((real == 0)[..., None], jax.lax.stop_gradient(position), position)
+        else:
+            position = jnp.broadcast_to(table[: ids.shape[1]], word.shape)
+        x = word + segment + position
         return Dropout(s.dropout)(_layer_norm(s, "norm")(x), train)
 
 
@@ -192,11 +218,67 @@ class DenseParameters(nn.Module):
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
 
+def require_positions(settings: BertSettings, ids: jax.Array) -> None:
+    """Raises ConfigError if texts, int [B, T], have more steps than the encoder has positions."""
+    if ids.shape[1] > settings.positions:
+        raise ConfigError(
+            f"texts of {ids.shape[1]} tokens, but the encoder has {settings.positions} positions; cut them."
+        )
+
+
+def word_states(module: nn.Module, settings: BertSettings, ids: jax.Array) -> jax.Array:
+    """The rows of the table of words, a parameter of ``module``, for ids [B, T]: [B, T, D].
+
+    That of padding never learns, as in PyTorch.
+    """
+    word = module.param("word", normal, (settings.vocab, settings.width))[ids]
+    return jnp.where((ids == settings.pad)[..., None], jax.lax.stop_gradient(word), word)
+
+
+def between_layers(
+    module: nn.Module,
+    settings: BertSettings,
+    layers: Sequence[nn.Module],
+    x: jax.Array,
+    mask: jax.Array,
+    train: bool,
+    injections: Injections | None,
+    finish: Callable[[jax.Array], jax.Array] | None = None,
+) -> list[jax.Array]:
+    """Takes embeddings through the layers of an encoder.
+
+    Args:
+      module: the encoder, which keeps the states before any change of them.
+      settings: its own.
+      layers: called with states, mask and ``train``.
+      x: the embeddings, [B, T, D].
+      mask: real tokens, [B, T].
+      train: whether dropout is on.
+      injections: changes of the states between layers.
+      finish: what follows the last layer.
+
+    Returns:
+      The embeddings and the states after every layer, each [B, T, D], as changed.
+    """
+    changes, states = injections or {}, []
+    again = settings.remat and not module.is_initializing()
+    for passed in range(len(layers) + 1):
+        if passed:
+            layer: Any = layers[passed - 1]
+            x = _recomputing(layer, x, mask, train) if again else layer(x, mask, train)
+        if finish is not None and passed == len(layers):
+            x = finish(x)
+        module.sow("intermediates", "states", x)
+        x = changes.get(passed, _same)(x)
+        states.append(x)
+    return states
+
+
 def _same(x: jax.Array) -> jax.Array:
     return x
 
 
-def _recomputing(layer: BertLayer, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+def _recomputing(layer: nn.Module, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
     """layer(x, mask, train), of which the backward pass keeps nothing but x."""
     module, variables = layer.unbind()
     seed = layer.make_rng("dropout") if train else jax.random.key(0)
@@ -205,7 +287,7 @@ def _recomputing(layer: BertLayer, x: jax.Array, mask: jax.Array, train: bool) -
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _forward(
-    layer: BertLayer, train: bool, variables: Any, x: jax.Array, mask: jax.Array, seed: jax.Array
+    layer: nn.Module, train: bool, variables: Any, x: jax.Array, mask: jax.Array, seed: jax.Array
 ) -> Any:
     return layer.apply(variables, x, mask, train, rngs={"dropout": seed})
 

@@ -93,7 +93,7 @@ class ExportScorer:
         """
         lengths, tokens = dict(split.lengths), split.tokens
         if tokens is None and self._tokenizer is not None:
-            tokens = self._tokenised([str(text) for text in split.raw_text or ()])
+            tokens = self._tokenised([str(text) for text in np.asarray(split.raw_text)])
             lengths["text"] = tokens[:, 1].sum(axis=1, dtype=np.int32)
         text, audio, vision = (max(1, int(lengths[m].max())) for m in MODALITIES)
         shape: Sequence[int] = (text, audio, vision)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from msa_jax.configuration import Config
 from msa_jax.data.batch import Batch, Before
 from msa_jax.data.spec import MODALITIES
-from msa_jax.data.tokenize import unknown_token
+from msa_jax.data.vocabulary import unknown_token
 from msa_jax.robust.corruptions import draws, drop, keep_around_block, keep_modalities, keep_steps, whole
 from msa_jax.training import pretrained
 
@@ -83,6 +83,9 @@ def corrupt_of(config: Config) -> Corrupt | None:
     if train.corrupt == "none":
         return None
     tuned = pretrained.is_tuned(config.model)
-    unknown = unknown_token(config.model.encoder.folder) if tuned else 0  # features have no tokens
+    unknown = 0  # features have no tokens
+    if tuned:
+        encoder = config.model.encoder
+        unknown = unknown_token(encoder.folder, encoder.get("kind", "bert"))
     low, high = train.corrupt_rates
     return Corrupt(train.corrupt, low, high, tuple(train.corrupt_modalities), tuned, unknown)

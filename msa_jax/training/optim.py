@@ -20,6 +20,8 @@ OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "plateau")
 #: Where every model keeps the text encoder that it trains along, if it does.
 ENCODER = "text_encoder/"
+#: What is new in an encoder trains with what stands behind it, unless a group names it.
+_NEW = f"{ENCODER}bert/mix/*"
 #: Behind the name of a group, for those of its parameters that train.fg_decay=False spares.
 _BLOCK = ", fg block"
 GROUP_KEYS = ("paths", "learning_rate", "weight_decay", "warmup_epochs")
@@ -83,6 +85,7 @@ def group_names(train: Config, frozen: tuple[str, ...], params: Any) -> Any:
       ConfigError: if a group matches nothing (a group of the text encoder may, where none is trained).
     """
     patterns = [(p, name) for name, group in train.groups.items() for p in _patterns(group.paths)]
+    patterns.append((_NEW, "other"))
     patterns.sort(key=lambda pair: -len(pair[0]))
 
     def name_of(path: Any, _leaf: Any) -> str:

@@ -11,12 +11,13 @@ import numpy as np
 from msa_jax.configuration import Config
 from msa_jax.data.tokenize import TokenSource
 from msa_jax.errors import ConfigError
-from msa_jax.weights import huggingface
+from msa_jax.weights.encoder_config import read_config
+from msa_jax.weights.huggingface import read_weights
 
 #: The folder's name that stands for untrained weights.
 RANDOM = "random"
 #: How an encoder is trained, which its folder does not decide.
-_TRAINING = ("dropout", "attention_dropout", "remat")
+_TRAINING = ("dropout", "attention_dropout", "remat", "layers")
 
 
 def is_tuned(model: Config) -> bool:
@@ -56,11 +57,11 @@ def with_sizes(config: Config, need_folder: bool = True) -> Config:
         if need_folder and config.model.encoder.folder != RANDOM:
             raise ConfigError(
                 f"{config.model.name} trains its text encoder and needs its weights: give the folder of one "
-                "(config.json, model.safetensors, vocab.txt) with --config.model.encoder.folder=DIR, or read "
-                "the stored text features with --config.model.text_encoder=frozen."
+                "(config.json, model.safetensors, its tokenizer) with --config.model.encoder.folder=DIR, or "
+                "read the stored text features with --config.model.text_encoder=frozen."
             )
         return config
-    sizes = dataclasses.asdict(huggingface.read_config(config.model.encoder.folder))
+    sizes = dataclasses.asdict(read_config(config.model.encoder.folder))
     chosen = config.copy_and_resolve_references()
     with chosen.unlocked():
         chosen.model.encoder.update({k: v for k, v in sizes.items() if k not in _TRAINING})
@@ -78,7 +79,7 @@ def load(params: Any, model: Config) -> Any:
     flat: dict[str, Any] = dict(flax.traverse_util.flatten_dict(params, sep="/"))
     folder, inside = model.encoder.folder, "text_encoder/bert"
     pooler = f"{inside}/pooler/kernel" in flat
-    for path, array in huggingface.read_weights(folder, huggingface.read_config(folder), pooler).items():
+    for path, array in read_weights(folder, read_config(folder), pooler).items():
         place = f"{inside}/{path}"
         flat[place] = jax.device_put(np.asarray(array, np.float32), flat[place].sharding)
     return flax.traverse_util.unflatten_dict(flat, sep="/")
@@ -89,4 +90,5 @@ def token_source(model: Config) -> TokenSource | None:
     if not is_tuned(model):
         return None
     encoder = model.encoder
-    return TokenSource(encoder.folder if has_folder(model) else "", encoder.vocab, encoder.positions)
+    folder = encoder.folder if has_folder(model) else ""
+    return TokenSource(folder, encoder.vocab, encoder.positions, encoder.get("kind", "bert"))

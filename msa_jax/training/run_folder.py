@@ -16,7 +16,7 @@ from msa_jax import configuration
 from msa_jax.configuration import Config
 from msa_jax.data.dataset import Split
 from msa_jax.data.spec import DatasetSpec
-from msa_jax.data.tokenize import TOKENIZER_FILES
+from msa_jax.data.vocabulary import TOKENIZER_FILES
 from msa_jax.errors import DataError, FolderBusyError, RunError
 from msa_jax.files import as_json, locked, write_whole
 from msa_jax.training import changes

@@ -1,4 +1,4 @@
-"""Text features from transcripts: a BERT encoder's last hidden states, one for every token."""
+"""Text features from transcripts: an encoder's hidden states, one for every token."""
 
 import dataclasses
 import functools
@@ -11,12 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from msa_jax.configuration import require_choice
 from msa_jax.data.dataset import Split
 from msa_jax.data.tokenize import Tokenizer
-from msa_jax.errors import DataError
-from msa_jax.nn.bert import Bert, BertSettings
-from msa_jax.weights.huggingface import read_config, read_weights
+from msa_jax.errors import ConfigError, DataError
+from msa_jax.nn.bert import BertSettings
+from msa_jax.nn.encoder import text_encoder
+from msa_jax.weights.encoder_config import read_config
+from msa_jax.weights.huggingface import read_weights
 
+#: What the features are, by the layers that they are made of.
+_FEATURES = {"last": "the last hidden states", "mean": "the mean of all layers' hidden states"}
 #: Tokens, padding included, that are encoded together.
 _TOKENS = 2048
 
@@ -41,13 +46,26 @@ class TextEncoder:
     tokenizer: Tokenizer
 
 
-def load(folder: pathlib.Path) -> TextEncoder:
+def load(folder: pathlib.Path, layers: str = "last") -> TextEncoder:
     """Reads a folder in the layout of Hugging Face.
 
+    Args:
+      folder: the encoder's.
+      layers: whose states are the features: the last, or the mean of all, the embeddings included; see
+        :class:`~msa_jax.nn.layer_mix.LayerMix`.
+
     Raises:
+      ConfigError: for other layers.
       DataError: if one of its files is missing or broken, or they do not go together.
     """
-    settings, tokenizer = read_config(folder), Tokenizer(folder)
+    if layers == "learned":
+        raise ConfigError(
+            "layers=learned has nothing to learn where features are stored; make them of the last layer or "
+            "of the mean, or train the encoder along (model.text_encoder=finetune)."
+        )
+    require_choice("layers", layers, tuple(_FEATURES))
+    settings = dataclasses.replace(read_config(folder), layers=layers)  # type: ignore[arg-type]
+    tokenizer = Tokenizer(folder)
     if tokenizer.size > settings.vocab:
         raise DataError(
             f"{folder}: its vocabulary has {tokenizer.size} tokens, its encoder {settings.vocab}; take both "
@@ -84,7 +102,7 @@ def encode(
             notes.append(f"{name} text: {cut} transcripts were cut to {most} tokens.")
         tokens[name] = encoder.tokenizer(split.raw_text.tolist(), most)
     steps = steps or max(array.shape[2] for array in tokens.values())
-    notes.append(f"text: the last hidden states of {encoder.name} for the transcripts.")
+    notes.append(f"text: {_FEATURES[encoder.settings.layers]} of {encoder.name} for the transcripts.")
     clips = sum(len(split) for split in splits.values())
     progress = stage("encoding text", 4 * clips * steps * encoder.settings.width)
     return {n: _with_text(encoder, split, tokens[n], steps, progress) for n, split in splits.items()}, notes
@@ -123,7 +141,8 @@ def _states(params: Any, tokens: jax.Array, settings: BertSettings) -> jax.Array
     """tokens int [B, 3, T] to states [B, T, D], zeros at padding."""
     ids, mask, segments = jnp.moveaxis(tokens, 1, 0)
     with jax.default_matmul_precision("highest"):
-        states: Any = Bert(settings).apply({"params": params}, ids, mask == 1, segments, train=False)
+        model = text_encoder(settings)
+        states: Any = model.apply({"params": params}, ids, mask == 1, segments, train=False)
     return jnp.where((mask == 1)[..., None], states, 0)
 
 

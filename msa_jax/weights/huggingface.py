@@ -1,4 +1,4 @@
-"""BERT encoders from local folders in the layout of Hugging Face: config.json and model.safetensors.
+"""The weights of encoders from local folders in the layout of Hugging Face (model.safetensors).
 
 Nothing is downloaded and nothing in the files is executed.
 """
@@ -12,72 +12,27 @@ import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from msa_jax.errors import ConfigError, DataError
-from msa_jax.files import read_json
-from msa_jax.nn.bert import PAD, Bert, BertSettings
+from msa_jax.errors import DataError
+from msa_jax.nn.bert import Bert, BertSettings
+from msa_jax.nn.encoder import text_encoder
+from msa_jax.nn.modernbert import ModernBert
+from msa_jax.weights.encoder_config import CONFIG
 from msa_jax.weights.layers import Entry
-from msa_jax.weights.peers.encoder import bert
+from msa_jax.weights.peers.encoder import encoder
 
-CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-_SIZES = {
-    "width": "hidden_size",
-    "n_layers": "num_hidden_layers",
-    "heads": "num_attention_heads",
-    "intermediate": "intermediate_size",
-    "vocab": "vocab_size",
-    "positions": "max_position_embeddings",
-    "types": "type_vocab_size",
+#: By kind: what stands before the names in whole checkpoints, and what these hold beside the encoder, the
+#: heads of pre-training and a buffer.
+_PREFIXES = {"bert": "bert.", "roberta": "roberta.", "modernbert": "model."}
+_IGNORED = {
+    "bert": ("cls.", "embeddings.position_ids"),
+    "roberta": ("lm_head.", "embeddings.position_ids"),
+    "modernbert": ("head.", "decoder."),
 }
-_RATES = {"dropout": "hidden_dropout_prob", "attention_dropout": "attention_probs_dropout_prob"}
-#: What may differ between relatives of BERT, and BERT's own value, which a key that is not there has.
-_FIXED = {
-    "model_type": "bert",
-    "hidden_act": "gelu",
-    "position_embedding_type": "absolute",
-    "pad_token_id": PAD,
-    "is_decoder": False,
-    "add_cross_attention": False,
-}
-#: What whole checkpoints hold beside the encoder: the heads of pre-training, a buffer.
-_IGNORED = ("cls.", "embeddings.position_ids")
 _POOLER = "pooler."
 #: Older files call the parts of a LayerNorm as TensorFlow does.
 _OLD_ENDINGS = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 _TYPES = ("F32", "F16", "BF16")
-
-
-def read_config(folder: str | pathlib.Path) -> BertSettings:
-    """The sizes in a folder's config.json.
-
-    Raises:
-      DataError: if it is missing or damaged, lacks a size, or describes anything but a BERT encoder
-        with exact GELU and absolute positions.
-    """
-    path = pathlib.Path(folder) / CONFIG
-    config = read_json(path, "give the folder of a BERT encoder in the layout of Hugging Face")
-    for key, value in _FIXED.items():
-        if config.get(key, value) != value:
-            raise DataError(
-                f"{path} has {key} {config[key]!r:.100}, and only BERT encoders with {value!r} can be read; "
-                "take another encoder."
-            )
-    sizes: dict[str, Any] = {}
-    for name, key in _SIZES.items():
-        sizes[name] = config.get(key)
-        if type(sizes[name]) is not int or sizes[name] < 1:
-            raise DataError(f"{path} has {key} {sizes[name]!r:.100}, not a whole number above 0; correct it.")
-    for name, key in _RATES.items():
-        sizes[name] = config.get(key, 0.1)
-        if type(sizes[name]) not in (int, float) or not 0 <= sizes[name] < 1:
-            raise DataError(f"{path} has {key} {sizes[name]!r:.100}, not a rate below 1; correct it.")
-    epsilon = config.get("layer_norm_eps", 1e-12)
-    if type(epsilon) is not float or not 0 < epsilon < 1:
-        raise DataError(f"{path} has layer_norm_eps {epsilon!r:.100}, not a small number; correct it.")
-    try:
-        return BertSettings(**sizes, layer_norm_eps=epsilon)
-    except ConfigError as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def read_weights(
@@ -86,28 +41,29 @@ def read_weights(
     """A folder's weights under our names.
 
     The file is model.safetensors, or the only model.<variant>.safetensors; float32, float16 or bfloat16.
-    Names may have "bert." in front. The heads of pre-training are left out.
+    Names may have "bert." ("roberta.", "model.") in front. The heads of pre-training are left out.
 
     Args:
       folder: where the file is.
-      settings: from :func:`read_config`.
+      settings: from :func:`msa_jax.weights.encoder_config.read_config`.
       pooler: whether the pooler is read, too.
 
     Returns:
-      Path of a parameter of :class:`~msa_jax.nn.bert.Bert` ("layer_0/attention/query/kernel") -> float32.
+      Path of a parameter of the encoder ("layer_0/attention/query/kernel") -> float32; of those that are in
+      public encoders, so without the weights of ``layers="learned"``.
 
     Raises:
       DataError: if the file is missing or damaged, or its names and shapes are not the encoder's; all
         that are wrong are listed.
     """
     path = _weights_file(pathlib.Path(folder))
-    entries = {e.peer: e for e in bert("", "", settings.n_layers, pooler)}
-    shapes = _shapes(Bert(settings, pooler), entries)
-    ignored = _IGNORED if pooler else (*_IGNORED, _POOLER)
+    entries = {e.peer: e for e in encoder(settings, pooler)}
+    shapes = _shapes(text_encoder(settings, pooler), entries)
+    ignored = (*_IGNORED[settings.kind], *(() if pooler else (_POOLER,)))
     found = {}
     try:
         with safe_open(path, "numpy") as file:
-            names = _plain_names(file.keys(), ignored)
+            names = _plain_names(file.keys(), _PREFIXES[settings.kind], ignored)
             _check(path, {name: file.get_slice(theirs) for name, theirs in names.items()}, shapes)
             for name, entry in entries.items():
                 array = np.asarray(file.get_tensor(names[name]), np.float32)
@@ -127,15 +83,15 @@ def _weights_file(folder: pathlib.Path) -> pathlib.Path:
         names = ", ".join(path.name for path in variants)
         raise DataError(f"{folder} has {names:.200}; rename one of them to {WEIGHTS}.")
     raise DataError(
-        f"{folder} has no {WEIGHTS}; give the folder of a BERT encoder, saved as one safetensors file."
+        f"{folder} has no {WEIGHTS}; give the folder of an encoder, saved as one safetensors file."
     )
 
 
-def _plain_names(names: Any, ignored: tuple[str, ...]) -> dict[str, str]:
+def _plain_names(names: Any, prefix: str, ignored: tuple[str, ...]) -> dict[str, str]:
     """Names without prefix and with today's endings -> names in the file; what is ignored is left out."""
     plain = {}
     for name in names:
-        short = name.removeprefix("bert.")
+        short = name.removeprefix(prefix)
         for old, new in _OLD_ENDINGS.items():
             short = short.removesuffix(old) + new if short.endswith(old) else short
         if not short.startswith(ignored):
@@ -143,7 +99,7 @@ def _plain_names(names: Any, ignored: tuple[str, ...]) -> dict[str, str]:
     return plain
 
 
-def _shapes(model: Bert, entries: Mapping[str, Entry]) -> dict[str, tuple[int, ...]]:
+def _shapes(model: Bert | ModernBert, entries: Mapping[str, Entry]) -> dict[str, tuple[int, ...]]:
     """The shape of every array, by its name in the file."""
     tokens = jax.ShapeDtypeStruct((1, 1), np.int32)
     mask = jax.ShapeDtypeStruct((1, 1), np.bool_)

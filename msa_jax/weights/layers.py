@@ -45,12 +45,10 @@ def linear(ours: str, peer: str, bias: bool = True) -> list[Entry]:
     return entries + ([Entry(f"params/{ours}/bias", f"{peer}.bias", _same)] if bias else [])
 
 
-def norm(ours: str, peer: str) -> list[Entry]:
+def norm(ours: str, peer: str, bias: bool = True) -> list[Entry]:
     """nn.LayerNorm."""
-    return [
-        Entry(f"params/{ours}/scale", f"{peer}.weight", _same),
-        Entry(f"params/{ours}/bias", f"{peer}.bias", _same),
-    ]
+    entries = [Entry(f"params/{ours}/scale", f"{peer}.weight", _same)]
+    return entries + ([Entry(f"params/{ours}/bias", f"{peer}.bias", _same)] if bias else [])
 
 
 def batch_norm(ours: str, peer: str) -> list[Entry]:

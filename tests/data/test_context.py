@@ -131,11 +131,11 @@ SETTINGS = BertSettings(
 
 def batch(clips: dict[str, list[int]], most: int, steps: tuple[int, int, int] | None = None) -> Batch:
     """What a model reads of the clips."""
-    read = with_tokens(dataset(clips), TokenSource("", 200, 20, most))
+    read = with_tokens(dataset(clips), TokenSource("", 200, 20, context=most))
     split = read.splits["test"]
     assert split.tokens is not None
     shape = steps or (split.tokens.shape[2], 2, 2)
-    preprocess = Preprocess(read.spec, tokens=TokenSource("", 200, 20, most))
+    preprocess = Preprocess(read.spec, tokens=TokenSource("", 200, 20, context=most))
     from msa_jax.data.loader import Source
 
     mesh = build.build_mesh(1)

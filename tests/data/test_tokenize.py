@@ -82,7 +82,9 @@ def test_tokenizer_json_alone(tmp_path):
     [
         ({}, r"has neither vocab\.txt nor tokenizer\.json"),
         ({"words": ["good", "[PAD]", "[UNK]"]}, r"vocab\.txt lacks \[CLS\], \[SEP\]"),
-        ({"stored": {"model": {"type": "BPE", "vocab": {}}}}, "holds no WordPiece vocabulary"),
+        ({"stored": {"model": {"type": "WordPiece", "vocab": []}}}, "holds no WordPiece vocabulary"),
+        ({"stored": {"model": {"type": "BPE", "vocab": {}}}}, r"tokenizer\.json holds no vocabulary"),
+        ({"stored": {"model": {"type": "BPE", "vocab": {"a": 0}}}}, r"tokenizer\.json cannot be read"),
         ({"stored": {"model": {"vocab": {"[CLS]": "x"}}}}, "ids that are no whole numbers"),
         ({"stored": [1]}, "holds no JSON object"),
         ({"words": WORDS, "config": {"do_lower_case": "yes"}}, "has do_lower_case 'yes', neither true"),

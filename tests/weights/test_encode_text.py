@@ -15,8 +15,9 @@ import pytest
 
 from msa_jax.commands import convert
 from msa_jax.data import mmsa, store
-from msa_jax.errors import DataError
+from msa_jax.errors import ConfigError, DataError
 from msa_jax.nn.bert import Bert
+from msa_jax.nn.encoder import text_encoder
 from msa_jax.weights.encode_text import encode, load
 
 POSITIONS = encoder_files.SIZES["max_position_embeddings"]
@@ -191,3 +192,46 @@ def test_real_transcripts_give_the_stored_states(shared_data, tmp_path):
     made: Any = run(loaded.params)
     expected = states[: lengths[:24].sum()].astype(np.float32)
     np.testing.assert_allclose(np.asarray(made)[np.asarray(mask)], expected, rtol=2**-11, atol=2e-5)
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("roberta", "mean"), ("modernbert", "last")])
+def test_encoders_of_other_kinds_and_the_mean_of_all_layers(tmp_path, kind, layers, capsys):
+    """Their own tokens are stored beside the states, of each clip as if it stood alone."""
+    folder = encoder_files.other_folder(tmp_path / "encoder", kind)
+    data = without(feature_files.content(), "text", "text_bert")
+    for part in data.values():
+        part["raw_text"] = [("words of film", "a clip")[i % 2] for i in range(len(part["id"]))]
+    path = feature_files.write(tmp_path / "data.pkl", data)
+    arguments = [str(path), str(tmp_path / "store"), f"--encode-text={folder}", f"--encode-layers={layers}"]
+    assert convert.main(arguments) == 0
+    what = {"last": "the last hidden states", "mean": "the mean of all layers' hidden states"}[layers]
+    assert f"note: text: {what} of encoder for the transcripts." in capsys.readouterr().out
+    valid = store.read(tmp_path / "store").splits["valid"]
+    loaded = load(folder)
+    model = text_encoder(loaded.settings)
+    tokens = loaded.tokenizer(["a clip"], 9)
+    stored = tokens_of(valid)[1, :, : tokens.shape[2]]
+    np.testing.assert_array_equal(stored, tokens[0])
+
+    def run(params: Any) -> Any:
+        inputs = (tokens[:, 0], tokens[:, 1] == 1, tokens[:, 2], False)
+        return model.apply({"params": params}, *inputs, mutable=["intermediates"])
+
+    last, kept = jax.jit(run)(loaded.params)
+    expected = last if layers == "last" else np.mean(kept["intermediates"]["states"], axis=0)
+    np.testing.assert_allclose(valid.values["text"][1, : tokens.shape[2]], expected[0], rtol=0, atol=1e-5)
+
+
+def test_layers_that_cannot_be_stored_are_one_sentence(tmp_path, encoder):
+    path = feature_files.write(tmp_path / "data.pkl", feature_files.content())
+    start = [str(path), str(tmp_path / "store")]
+    for layers, sentence in (
+        ("learned", "layers=learned has nothing to learn where features are stored"),
+        ("first", "layers='first' is not one of last, mean"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            convert.main([*start, f"--encode-text={encoder}", f"--encode-layers={layers}"])
+    with pytest.raises(
+        ConfigError, match="--encode-layers=mean needs an encoder; name it with --encode-text"
+    ):
+        convert.main([*start, "--encode-layers=mean"])

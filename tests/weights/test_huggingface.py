@@ -14,11 +14,12 @@ from safetensors.numpy import load_file
 from msa_jax.errors import DataError
 from msa_jax.nn.bert import Bert
 from msa_jax.weights import huggingface
+from msa_jax.weights.encoder_config import read_config
 
 
 def test_sizes_and_weights(tmp_path):
     made = folder(tmp_path / "encoder")
-    assert huggingface.read_config(made) == SETTINGS
+    assert read_config(made) == SETTINGS
     read = huggingface.read_weights(made, SETTINGS)
     expected = ours()
     assert read.keys() == expected.keys()
@@ -65,7 +66,10 @@ def test_bfloat16(tmp_path):
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"model_type": "roberta"}, "has model_type 'roberta', and only BERT encoders with 'bert'"),
+        (
+            {"model_type": "electra"},
+            "has model_type 'electra', and only encoders of bert, roberta, xlm-roberta",
+        ),
         ({"hidden_act": "gelu_new"}, "has hidden_act 'gelu_new'"),
         ({"hidden_act": ["gelu"]}, "has hidden_act"),
         ({"position_embedding_type": "relative_key"}, "relative_key"),
@@ -82,7 +86,7 @@ def test_bfloat16(tmp_path):
 def test_other_architectures_and_broken_sizes_are_refused(tmp_path, config, words):
     made = folder(tmp_path / "encoder", config)
     with pytest.raises(DataError, match=words) as caught:
-        huggingface.read_config(made)
+        read_config(made)
     assert str(made / "config.json") in str(caught.value)
 
 
@@ -90,13 +94,13 @@ def test_other_architectures_and_broken_sizes_are_refused(tmp_path, config, word
 def test_a_broken_config_is_one_sentence(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(DataError, match=r"config\.json") as caught:
-        huggingface.read_config(tmp_path)
+        read_config(tmp_path)
     assert len(str(caught.value)) < len(str(tmp_path)) + 200
 
 
 def test_a_folder_says_which_file_it_lacks(tmp_path):
     with pytest.raises(DataError, match=r"config\.json cannot be read"):
-        huggingface.read_config(tmp_path)
+        read_config(tmp_path)
     with pytest.raises(DataError, match=r"has no model\.safetensors"):
         huggingface.read_weights(tmp_path, SETTINGS)
     for variant in ("fp16", "bf16"):
@@ -149,7 +153,7 @@ def test_a_real_encoder_gives_the_states_of_transformers(shared_data):
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     source = shared_data / "minilm"
-    settings = huggingface.read_config(source)
+    settings = read_config(source)
     params = flax.traverse_util.unflatten_dict(huggingface.read_weights(source, settings), sep="/")
     config = transformers.BertConfig.from_pretrained(source)
     config._attn_implementation = "eager"

@@ -8,7 +8,7 @@ import numpy as np
 from msa_jax.configuration import Config
 from msa_jax.errors import DataError
 from msa_jax.weights.layers import Entry, PeerModel, batch_norm, linear, norm, raw, recurrent
-from msa_jax.weights.peers.encoder import bert
+from msa_jax.weights.peers.encoder import trained_encoder
 
 _NAMES = {"text": "text", "audio": "audio", "vision": "video"}
 #: The one unit and pooling that all others are copies of.
@@ -49,8 +49,7 @@ def _attraction(ours: str, peer: str) -> list[Entry]:
 
 def _entries(model: Config) -> list[Entry]:
     entries = _unit() + _attraction("attraction_global", "gmc_tokens")
-    if model.text_encoder == "finetune":
-        entries += bert("text_encoder/bert", "text_model.model", model.encoder.n_layers)
+    entries += trained_encoder(model, "text_model.model")
     widths = {"text": model.encoder.width, "audio": model.audio_out, "vision": model.vision_out}
     for m, peer in _NAMES.items():
         if m != "text":

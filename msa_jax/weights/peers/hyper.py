@@ -6,7 +6,7 @@ from typing import Any
 from msa_jax.configuration import Config
 from msa_jax.errors import DataError
 from msa_jax.weights.layers import Entry, PeerModel, linear, norm, raw
-from msa_jax.weights.peers.encoder import bert
+from msa_jax.weights.peers.encoder import trained_encoder
 from msa_jax.weights.peers.transformers import first_row, pre_norm
 
 _INITIALS = {"text": "l", "audio": "a", "vision": "v"}
@@ -25,8 +25,7 @@ _LNLN_PARTS = ("dmml.0", "dmml.1", "dmml.2", "dmml.3")
 def _shared(model: Config, parts: tuple[str, str, str, str]) -> list[Entry]:
     text, hyper, cross, output = parts
     entries = raw("hyper", "h_hyper", first_row)
-    if model.text_encoder == "finetune":
-        entries += bert("text_encoder/bert", "bertmodel.model", model.encoder.n_layers)
+    entries += trained_encoder(model, "bertmodel.model")
     for i, (m, initial) in enumerate(_INITIALS.items()):
         entries += linear(f"{m}_input/dense", f"proj_{initial}.0")
         entries += _gathering(m, f"proj_{initial}.1", model.embed_layers[i])

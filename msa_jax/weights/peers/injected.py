@@ -5,13 +5,12 @@ from typing import Any
 
 from msa_jax.configuration import Config
 from msa_jax.weights.layers import Entry, PeerModel, linear, norm
-from msa_jax.weights.peers.encoder import bert
+from msa_jax.weights.peers.encoder import trained_encoder
 
 
 def _mag_bert(model: Config) -> list[Entry]:
     entries = linear("output", "model.classifier") + norm("gate/norm", "model.bert.MAG.LayerNorm")
-    if model.text_encoder == "finetune":
-        entries += bert("text_encoder/bert", "model.bert", model.encoder.n_layers, pooler=True)
+    entries += trained_encoder(model, "model.bert", pooler=True)
     for m in ("audio", "vision"):
         entries += linear(f"gate/gate_{m}", f"model.bert.MAG.W_h{m[0]}")
         entries += linear(f"gate/{m}", f"model.bert.MAG.W_{m[0]}")
@@ -25,8 +24,7 @@ def _mag_bert_settings(peer: Mapping[str, Any]) -> dict[str, Any]:
 def _cenet(model: Config) -> list[Entry]:
     inside = "bert.encoder.CE"
     entries = linear("hidden", "classifier.dense") + linear("output", "classifier.out_proj")
-    if model.text_encoder == "finetune":
-        entries += bert("text_encoder/bert", "bert", model.encoder.n_layers)
+    entries += trained_encoder(model, "bert")
     for m, theirs in (("audio", "acoustic"), ("vision", "visual")):
         for ours, place in (("inner", 0), ("outer", 2)):
             entries += linear(f"{m}/{ours}", f"{inside}.{theirs}_transform.{place}")

@@ -7,7 +7,7 @@ from msa_jax.configuration import Config
 from msa_jax.data.spec import MODALITIES
 from msa_jax.models.tetfn import LAYERS
 from msa_jax.weights.layers import Entry, PeerModel, linear, recurrent
-from msa_jax.weights.peers.encoder import bert
+from msa_jax.weights.peers.encoder import trained_encoder
 from msa_jax.weights.peers.transformers import cross_modal
 
 #: How the public classes name what they keep of audio and vision.
@@ -16,12 +16,6 @@ _INITIALS = {"text": "l", "audio": "a", "vision": "v"}
 _ENCODER = "text_model.model"
 #: BERT's pooler, which nothing reads, and buffers.
 _ABSENT = (f"{_ENCODER}.pooler.*", "*.position_ids", "*.version", "*._float_tensor")
-
-
-def _encoder(model: Config) -> list[Entry]:
-    if model.text_encoder == "frozen":
-        return []
-    return bert("text_encoder/bert", _ENCODER, model.encoder.n_layers)
 
 
 def _heads() -> list[Entry]:
@@ -45,7 +39,7 @@ def _settings(peer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _self_mm(model: Config) -> list[Entry]:
-    entries = _encoder(model) + _heads()
+    entries = trained_encoder(model, _ENCODER) + _heads()
     for ours, peer in _NAMES.items():
         entries += recurrent(f"{ours}/lstm", f"{peer}_model.rnn")
         entries += linear(f"{ours}/linear", f"{peer}_model.linear_1")
@@ -58,7 +52,7 @@ def _self_mm_settings(peer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tetfn(model: Config) -> list[Entry]:
-    entries = _encoder(model) + _heads() + linear("text_conv", "proj_l", bias=False)
+    entries = trained_encoder(model, _ENCODER) + _heads() + linear("text_conv", "proj_l", bias=False)
     for ours, peer in _NAMES.items():
         entries += recurrent(f"{ours}/lstm", f"{peer}_model.rnn")
         entries += linear(f"{ours}/conv", f"{peer}_model.conv", bias=False)

@@ -7,7 +7,7 @@ from msa_jax.configuration import Config
 from msa_jax.data.spec import MODALITIES
 from msa_jax.errors import DataError
 from msa_jax.weights.layers import Entry, PeerModel, batch_norm, linear, recurrent
-from msa_jax.weights.peers.encoder import bert
+from msa_jax.weights.peers.encoder import trained_encoder
 from msa_jax.weights.peers.transformers import cross_modal
 
 _INITIALS = {"text": "l", "audio": "a", "vision": "v"}
@@ -24,8 +24,7 @@ _PARTS = {
 
 def _entries(model: Config) -> list[Entry]:
     entries = []
-    if model.text_encoder == "finetune":
-        entries += bert("text_encoder/bert", "text_model.model", model.encoder.n_layers)
+    entries += trained_encoder(model, "text_model.model")
     aligned, fused = "align_subnet.Model", "fusion_subnet.Model"
     most = max(model.n_layers, 3)
     for m, initial in _INITIALS.items():

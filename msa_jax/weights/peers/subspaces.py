@@ -5,20 +5,14 @@ from typing import Any
 
 from msa_jax.configuration import Config
 from msa_jax.weights.layers import Entry, PeerModel, linear, norm, packed_attention, recurrent
-from msa_jax.weights.peers.encoder import bert
+from msa_jax.weights.peers.encoder import trained_encoder
 
 #: Of the encoder, what nothing reads.
 _UNREAD = ("bertmodel.model.pooler.*", "bertmodel.model.embeddings.position_ids")
 
 
-def _encoder(model: Config) -> list[Entry]:
-    if model.text_encoder != "finetune":
-        return []
-    return bert("text_encoder/bert", "bertmodel.model", model.encoder.n_layers)
-
-
 def _misa(model: Config) -> list[Entry]:
-    entries = _encoder(model)
+    entries = trained_encoder(model, "bertmodel.model")
     # Each private map is a layer of its own sequence, numbered as the authors happened to.
     for m, private in (("text", "t_1"), ("vision", "v_1"), ("audio", "a_3")):
         i = m[0]
@@ -55,7 +49,7 @@ def _misa_settings(peer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mmim(model: Config) -> list[Entry]:
-    entries = _encoder(model)
+    entries = trained_encoder(model, "bertmodel.model")
     for m, peer in (("audio", "acoustic_enc"), ("vision", "visual_enc")):
         entries += recurrent(f"{m}/lstm", f"{peer}.rnn", bidirectional=True)
         entries += linear(f"{m}/linear", f"{peer}.linear_1")

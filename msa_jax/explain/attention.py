@@ -200,7 +200,7 @@ _OF_MODELS: dict[str, tuple[tuple[str, str, str], ...]] = {
     "cenet": ((f"enhancement/{_ONE}", "text", r"\1"),),
     # One stack for all three; a memory is over the text, whatever that has read before.
     "dlf": (
-        *((f"shared/layer_[0-9]+{_calls(n, 3)}", m, m) for n, m in enumerate(MODALITIES, start=1)),
+        *((f"shared/layer_[0-9]+/attention{_calls(n, 3)}", m, m) for n, m in enumerate(MODALITIES, start=1)),
         (f"{_ONE}_memory/", "text", "text"),
     ),
 }

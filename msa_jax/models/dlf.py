@@ -43,7 +43,7 @@ from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import n_outputs, read_inputs, scores
 from msa_jax.models.text import CHINESE, TINY_ENCODER, TextSettings, TextSource, TextStates, text_source
 from msa_jax.nn.conv import MaskedConv1D
-from msa_jax.nn.crossmodal import encoded_end, placed
+from msa_jax.nn.crossmodal import CrossModalEncoder, encoded_end, placed
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, split_columns
 from msa_jax.nn.initializers import Dense
@@ -231,14 +231,14 @@ class Dlf(nn.Module):
         return ends
 
     def _encoded(
-        self, stack: nn.Module, sequence: Sequence, train: bool, source: Sequence | None = None
+        self, stack: CrossModalEncoder, sequence: Sequence, train: bool, source: Sequence | None = None
     ) -> jax.Array:
         """What a stack makes of a sequence, itself or as it reads another one: [B, T, d], 0 at padding."""
         x, mask = self._placed(*sequence)
         y = stack(x, mask, *(self._placed(*source) if source else ()), train=train)
         return jnp.where(mask[..., None], y, 0)
 
-    def _end(self, stack: nn.Module, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+    def _end(self, stack: CrossModalEncoder, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         return encoded_end(stack, *self._placed(x, mask), train, in_full=self.s.compat)
 
     def _placed(self, x: jax.Array, mask: jax.Array) -> Sequence:

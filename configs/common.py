@@ -85,6 +85,9 @@ def data_block(name: str) -> Config:
     # none | mean (audio and vision are one vector per clip) | align (averaged down to the text's
     # steps) | mean_align (align; under compat the mean, repeated, as the MMSA toolkit feeds MFN)
     data.reduce = "none"
+    # k: a text encoder also reads the k utterances before a clip in its video (ids like VIDEO$_$CLIP, in
+    # their order, inside the split); the clip's own states alone go on
+    data.context = 0
     data.buckets = 3  # padded shapes in use; 1 pads every batch to the longest clip
     data.group_by_length = True  # batches of clips of like length; false: any clips together
     data.resident = "auto"  # auto | always | never: keep the features on the device

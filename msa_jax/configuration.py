@@ -31,6 +31,7 @@ ADDED: dict[str, Any] = {
     "data.split_seed": 0,
     "data.folds": 0,
     "data.fold": 0,
+    "data.context": 0,
     "train.trackers": "",
     "train.watch_test": False,
     "model.fg_scale": 1.0,

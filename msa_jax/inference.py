@@ -342,6 +342,11 @@ class Trained:
         if self.config.model.compat:  # whose models read padding, so there must be as much as in training
             steps = {m: self.spec.modalities[m].length for m in MODALITIES}
             split = _padded(split, steps | {"text": self.model_spec.modalities["text"].length})
+        elif (
+            self.model_spec.context
+        ):  # a clip's own text has as many steps as in training, so that shapes recur
+            text = filled(split.values["text"], self.model_spec.modalities["text"].length, axis=1)
+            split = dataclasses.replace(split, values={**split.values, "text": text})
         return split
 
     def _as_dataset(self, split: Split) -> Dataset:

@@ -32,11 +32,11 @@ DRAWN: dict[str, dict[str, str]] = {
     "mfm": {f"noise_{k}": f"in/gauss_{letter}" for k, letter in mfm.LATENTS.items()}
 }
 
-
 #: Models without a norm over the batch that compute only in training what their losses need. Without dropout,
 #: the rest is as in evaluation.
 LEARNING = ("dlf",)
-
+#: What a file calls the rates at which its clips lost something, where it has them.
+RATES = {"text": "l", "audio": "a", "vision": "v"}
 #: Files whose model has another name here.
 OUR_NAMES = {"bert_mag": "mag_bert"}
 
@@ -130,7 +130,9 @@ def views_of(arrays: dict[str, np.ndarray], block: configuration.Config, prefix:
         return whole
     taken = {f"{prefix}/{m}": arrays[f"{prefix}/{m}_m"] for m in ("text_bert", "audio", "vision")}
     kept = {m: jnp.asarray(arrays[f"{prefix}/{m}_missing_mask"] > 0) for m in MODALITIES}
-    before = Before(whole, {m: whole.mask[m] & ~kept[m] for m in MODALITIES})
+    asked = {m: arrays.get(f"{prefix}/missing_rate_{initial}") for m, initial in RATES.items()}
+    rates = {m: jnp.asarray(rate[:, 0]) for m, rate in asked.items() if rate is not None}
+    before = Before(whole, {m: whole.mask[m] & ~kept[m] for m in MODALITIES}, rates)
     return batch_of({**arrays, **taken}, block, prefix).replace(before=before)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
+
 from msa_jax.data.spec import MODALITIES
 
 Take = Callable[[Mapping[str, Any]], Any]
@@ -38,6 +40,16 @@ def _low_rank(features: Mapping[str, Any]) -> Any:
 
 def _text_state(n: int) -> Take:
     return lambda features: features["text_states"][:, n]
+
+
+def _judged(features: Mapping[str, Any]) -> Any:
+    """LNLN's logits per token: all dominant tokens of the batch, then those of the whole texts."""
+    return jnp.concatenate([x.reshape(-1, 2) for x in jnp.split(features["judged"], 2, axis=1)])
+
+
+def _joined(kind: str) -> Take:
+    order = ("audio", "vision", "text")
+    return lambda features: jnp.concatenate([features[f"{kind}_{m}"] for m in order], axis=1)
 
 
 #: MulT's "l_with_a" and so on.
@@ -114,6 +126,20 @@ OUTPUTS: dict[str, dict[str, Take]] = {
         "bert": _feature("states"),
         "h_hyper": _feature("hyper"),
         "fusion": _feature("crossed"),
+        **{f"h_{i}": _feature(f"encoded_{m}") for i, m in _INITIALS.items()},
+        **{f"l_state_{n}": _text_state(n) for n in range(9)},
+    },
+    "lnln": {
+        "bert_m": _feature("states"),
+        "w": lambda features: features["complete"][:, None],
+        "completeness": _feature("checked"),
+        "proxy": _feature("proxy"),
+        "h_d": _feature("dominant"),
+        "h_hyper": _feature("hyper"),
+        "fusion": _feature("crossed"),
+        "effectiveness": _judged,
+        "rec_feats": _joined("restored"),
+        "complete_feats": _joined("wanted"),
         **{f"h_{i}": _feature(f"encoded_{m}") for i, m in _INITIALS.items()},
         **{f"l_state_{n}": _text_state(n) for n in range(9)},
     },
@@ -203,5 +229,6 @@ PARTS: dict[str, dict[str, str]] = {
         **{f"attra_{m}": f"attract_{ours}" for m, ours in _PEER_NAMES.items()},
         **{f"recon_{m}": f"restore_{ours}" for m, ours in _PEER_NAMES.items()},
     },
+    "lnln": {"sp": "M", "cc": "complete", "adv": "adversarial", "rec": "restore"},
     "tfr_net": {"task": "M", "gen": "restore", **{f"gen_{m[0]}": f"restore_{m}" for m in MODALITIES}},
 }

@@ -21,7 +21,8 @@ class Split:
       labels: per task float32 [N].
       classes: per task int32 [N] class labels, where the file has them; what the numbers mean, the
         description's ``class_names`` say. Of a split fresh from a file they may be texts.
-      tokens: int32 [N, 3, T] or None.
+      tokens: int32 [N, 3, T] or None: ids, mask, segment ids. What a model reads may have more steps than its
+        text, where utterances before a clip stand behind its own (:mod:`msa_jax.data.context`).
       raw_text: str [N] or None.
       clip_columns: further texts per clip, str [N] by name, such as "speaker"; those alone that were asked
         for.

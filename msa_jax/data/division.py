@@ -152,6 +152,11 @@ def _exchange(sizes: np.ndarray, part: np.ndarray, over: np.ndarray) -> tuple[in
     return found
 
 
+def videos_of(ids: np.ndarray) -> np.ndarray:
+    """The VIDEO of ids [N] like VIDEO$_$CLIP, str [N]; "" where an id names none."""
+    return np.array([clip.rpartition(_PARTED)[0] for clip in ids.tolist()], np.str_)
+
+
 def groups_of(where: str, split: Split, group: str) -> np.ndarray:
     """The name of each clip's group, str [N].
 
@@ -164,7 +169,7 @@ def groups_of(where: str, split: Split, group: str) -> np.ndarray:
       DataError: if an id does not name a video, the column is not there, or a clip's group has no name.
     """
     if group == VIDEO:
-        videos = np.array([clip.rpartition(_PARTED)[0] for clip in split.ids.tolist()], np.str_)
+        videos = videos_of(split.ids)
         for row in np.flatnonzero(videos == "")[:1]:
             raise DataError(
                 f"{where}: the id {str(split.ids[row])!r:.80} does not name its video as VIDEO{_PARTED}CLIP "

@@ -20,11 +20,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from msa_jax.data.batch import Batch
+from msa_jax.data.context import all_tokens
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.preprocess import Preprocess
 from msa_jax.data.spec import MODALITIES, DatasetSpec
 
-#: Padded steps of (text, audio, vision).
+#: Padded steps of (text, audio, vision). Text's are those of its tokens; where utterances before a clip are
+#: among them, the text itself ends at the longest clip's own.
 Shape = tuple[int, int, int]
 #: Batches of like shape that follow one another in an epoch, so that a chunk finds some to run at once.
 #: Not the chunk's own size: the order must be the same whatever runs it. Eight is what a chunk holds on an
@@ -105,8 +107,13 @@ def stored_shape(spec: DatasetSpec) -> Shape:
 
 
 def clip_lengths(split: Split, read: Shape | None = None) -> np.ndarray:
-    """Real steps [N, 3] of every clip, text, audio, vision, at most the steps that are ``read``."""
+    """Real steps [N, 3] of every clip, text, audio, vision, at most the steps that are ``read``.
+
+    Of text all tokens, those of utterances before the clip included, since the encoder reads them.
+    """
     lengths = np.stack([split.lengths[m] for m in MODALITIES], axis=1)
+    if split.tokens is not None:
+        lengths[:, 0] = np.maximum(lengths[:, 0], all_tokens(np.asarray(split.tokens)))
     return lengths if read is None else np.minimum(lengths, read)
 
 
@@ -237,11 +244,12 @@ class Source:
 
     def _read(self, rows: np.ndarray, shape: Shape) -> Table:
         """Rows [n] of the split as preprocessed host arrays, cut or filled to ``shape``."""
-        split = self.split
+        split, source = self.split, self.preprocess.tokens
+        context = source is not None and source.context > 0
         lengths = {m: np.asarray(split.lengths[m][rows]) for m in MODALITIES}
         values = {
             m: self.preprocess(m, filled(split.values[m][rows, :steps], steps, axis=1), lengths[m])
-            for m, steps in zip(MODALITIES, shape, strict=True)
+            for m, steps in own_steps(shape, split.values["text"].shape[1], context).items()
         }
         tokens = None if split.tokens is None else filled(split.tokens[rows, :, : shape[0]], shape[0], axis=2)
         labels = {task: np.asarray(label[rows]) for task, label in split.labels.items()}
@@ -305,19 +313,31 @@ def batch_of(table: Table | None, item: Any, shape: Shape) -> Batch:
         (index, weight), clips = item
     else:
         index, weight = item
+        text = table.values["text"].shape[1]
+        steps = own_steps(shape, text, table.tokens is not None and table.tokens.shape[2] > text)
         clips = Table(
-            values={
-                m: _take_prefix(table.values[m], index, t) for m, t in zip(MODALITIES, shape, strict=True)
-            },
+            values={m: _take_prefix(table.values[m], index, t) for m, t in steps.items()},
             lengths=jax.tree.map(lambda x: x[index], table.lengths),
             labels=jax.tree.map(lambda x: x[index], table.labels),
             tokens=None if table.tokens is None else table.tokens[index][:, :, : shape[0]],
         )
-    steps = dict(zip(MODALITIES, shape, strict=True))
-    mask = {m: jnp.arange(steps[m])[None, :] < clips.lengths[m][:, None] for m in MODALITIES}
+    mask = {m: jnp.arange(clips.values[m].shape[1])[None, :] < clips.lengths[m][:, None] for m in MODALITIES}
     return Batch(
         values=clips.values, mask=mask, labels=clips.labels, index=index, weight=weight, tokens=clips.tokens
     )
+
+
+def own_steps(shape: Shape, text: int, context: bool) -> dict[str, int]:
+    """Padded steps per modality as a model reads them.
+
+    Args:
+      shape: of the batch.
+      text: steps of text that the split is stored with.
+      context: whether utterances before the clips stand behind their own tokens; text itself then ends at
+        the longest clip's own.
+    """
+    steps = dict(zip(MODALITIES, shape, strict=True))
+    return steps | {"text": min(steps["text"], text)} if context else steps
 
 
 def _take_prefix(x: jax.Array, index: jax.Array, steps: int) -> jax.Array:

@@ -122,13 +122,20 @@ class Preprocess:
         real = xp.arange(values.shape[1])[None, :] < lengths[:, None]
         return xp.where(real[:, :, None], values, 0).astype(np.float32)
 
-    def batch(self, values: Mapping[str, Any], lengths: Mapping[str, Any], tokens: Any = None) -> "Batch":
+    def batch(
+        self,
+        values: Mapping[str, Any],
+        lengths: Mapping[str, Any],
+        tokens: Any = None,
+        text_steps: int | None = None,
+    ) -> "Batch":
         """Raw clips to the batch that a model reads, inside a traced program.
 
         Args:
           values: per modality float32 [B, T, D], without "text" where there are tokens.
           lengths: per modality int32 [B], without "text" where there are tokens.
-          tokens: int32 [B, 3, T].
+          tokens: int32 [B, 3, S].
+          text_steps: of the clips' own text, where utterances before stand behind it; None: all S.
         """
         import jax.numpy as jnp
 
@@ -136,8 +143,9 @@ class Preprocess:
 
         values, lengths = dict(values), dict(lengths)
         if tokens is not None:
-            lengths["text"] = tokens[:, 1].sum(axis=1)
-            values["text"] = jnp.zeros((tokens.shape[0], tokens.shape[2], 0), jnp.float32)
+            lengths["text"] = (tokens[:, 1] == 1).sum(axis=1)  # the clips' own, see msa_jax.data.context
+            steps = tokens.shape[2] if text_steps is None else min(tokens.shape[2], text_steps)
+            values["text"] = jnp.zeros((tokens.shape[0], steps, 0), jnp.float32)
         steps, words = values["text"].shape[1], lengths["text"]
         read, masks = {}, {}
         for m in MODALITIES:

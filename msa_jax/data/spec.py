@@ -115,6 +115,7 @@ class DatasetSpec:
       tasks: ("M",) or ("M", "T", "A", "V") where each modality has a label of its own.
       counts: clips per split.
       has_tokens: whether the text's token ids are there.
+      context: how many utterances before a clip its tokens may hold (:mod:`msa_jax.data.context`).
       class_edges: scores below the first are called negative, above the second positive, the rest
         neutral; None where a score says nothing of the kind.
       class_names: of the class labels, by number; empty where the data has none.
@@ -129,6 +130,7 @@ class DatasetSpec:
     tasks: tuple[str, ...] = ("M",)
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     has_tokens: bool = False
+    context: int = 0
     class_edges: tuple[float, float] | None = (0.0, 0.0)
     class_names: tuple[str, ...] = ()
     synthetic: bool = False

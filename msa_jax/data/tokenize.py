@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from msa_jax.data.context import with_context
 from msa_jax.data.dataset import Dataset
 from msa_jax.errors import DataError
 from msa_jax.files import read_json
@@ -178,11 +179,13 @@ class TokenSource:
       folder: the encoder's, whose vocabulary makes tokens of transcripts; "" where there is none.
       vocab: entries of the encoder's vocabulary.
       positions: tokens that a text may have; transcripts are cut to them.
+      context: utterances before a clip's own that its tokens also hold (:mod:`msa_jax.data.context`).
     """
 
     folder: str
     vocab: int
     positions: int
+    context: int = 0
 
 
 def with_tokens(dataset: Dataset, source: TokenSource) -> Dataset:
@@ -201,6 +204,7 @@ def with_tokens(dataset: Dataset, source: TokenSource) -> Dataset:
             f"{dataset.spec.name} holds token id {most}, but the encoder's vocabulary has "
             f"{source.vocab} entries; take the encoder whose tokenizer made the ids."
         )
+    dataset = with_context(dataset, source.context, source.positions)
     splits = {}
     for name, split in dataset.splits.items():
         empty = np.zeros((*split.values["text"].shape[:2], 0), np.float32)

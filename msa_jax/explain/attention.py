@@ -32,6 +32,7 @@ MODELS = (
     "cenet",
     "emt_dlfr",
     "tfr_net",
+    "lnln",
     "dlf",
 )
 
@@ -182,6 +183,14 @@ _OF_MODELS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("text_layer_", "text tokens", "text tokens"),
         (f"hyper_[0-9]+/{_ONE}", "text tokens", r"\1 tokens"),
         ("cross/", "class token, text tokens", "class token, hyper tokens"),
+    ),
+    "lnln": (
+        (f"{_ONE}/", r"tokens, \1", r"tokens, \1"),
+        ("check/", "completeness token, text tokens", "completeness token, text tokens"),
+        ("proxy/", "proxy tokens, audio and vision tokens", "proxy tokens, audio and vision tokens"),
+        ("text_layer_", "dominant tokens", "dominant tokens"),
+        (f"hyper_[0-9]+/{_ONE}", "dominant tokens", r"\1 tokens"),
+        ("cross/", "class token, dominant tokens", "class token, hyper tokens"),
     ),
     "mctn": (("pool_text", "pooled", "text"),),
     "misa": (("transformer/", "private and shared vectors", "private and shared vectors"),),

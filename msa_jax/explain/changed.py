@@ -10,7 +10,7 @@ import numpy as np
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.dataset import Split
-from msa_jax.data.loader import Chunk, Shape, batch_of
+from msa_jax.data.loader import Chunk, Shape, batch_of, own_steps
 from msa_jax.data.rows import Rows
 from msa_jax.data.spec import MODALITIES
 from msa_jax.data.tokenize import unknown_token
@@ -138,10 +138,15 @@ class Changed:
 
     def beside(self, chunk: Chunk) -> Beside:
         """No change of a chunk's batch: all of it stays."""
-        rows, steps = chunk.index[0], dict(zip(MODALITIES, chunk.shape, strict=True))
+        rows, steps = chunk.index[0], self.steps(chunk)
         kept = {m: np.ones((len(rows), steps[m]), bool) for m in MODALITIES}
         columns = {m: np.ones(self._widths[m], bool) for m in MODALITIES}
         return Beside(kept, columns, {}, self.clips.keys[rows])
+
+    def steps(self, chunk: Chunk) -> dict[str, int]:
+        """The padded steps per modality of a chunk's batch."""
+        context = self._trained.model_spec.context > 0
+        return own_steps(chunk.shape, self.prepared.values["text"].shape[1], context)
 
     def ask(self, chunk: Chunk, item: Any, beside: Beside) -> dict[str, jax.Array]:
         """Per task the predictions for a batch after a change, [B] or [B, C]."""

@@ -181,7 +181,7 @@ class _Batch:
         """Some modalities alone; of token ids the first and the last stay."""
         clips, rows = self._changed.clips, self._chunk.index[0]
         lengths = {m: jnp.asarray(clips.lengths[m][rows]) for m in MODALITIES}
-        steps: dict[str, int] = dict(zip(MODALITIES, self._chunk.shape, strict=True))
+        steps = self._changed.steps(self._chunk)
         kept = corruptions.whole(jnp.asarray(present), lengths, steps, clips.tokens)
         return self._whole._replace(kept={m: np.asarray(keep) for m, keep in kept.items()})
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from msa_jax.data.context import own_tokens
 from msa_jax.data.dataset import Split
 from msa_jax.data.tokenize import Tokenizer, token_names
 from msa_jax.explain.reasons import Stretch
@@ -32,7 +33,7 @@ def words_of(split: Split, folder: pathlib.Path) -> list[list[Stretch] | None]:
         tokens = Tokenizer(folder)(list(split.raw_text), max(split.values["text"].shape[1], 2))
     if tokens is None:
         return [None] * len(split)
-    counts = np.asarray(tokens)[:, 1].sum(axis=1)
+    counts = own_tokens(np.asarray(tokens))
     found: list[list[Stretch] | None] = []
     for ids, count, steps in zip(np.asarray(tokens)[:, 0], counts, split.lengths["text"], strict=True):
         pieces = [names.get(int(number), "?") for number in ids[:count]]

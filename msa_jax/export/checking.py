@@ -47,7 +47,8 @@ def random_clips(run: Trained, count: int) -> Split:
         mask = np.arange(steps)[None, :] < lengths["text"][:, None]
         ids = np.where(mask, rng.integers(1, run.config.model.encoder.vocab, size=mask.shape), 0)
         tokens = np.stack([ids, mask, np.zeros_like(ids)], axis=1).astype(np.int32)
-    return Split(np.arange(count).astype(str), values, lengths, {}, tokens=tokens)
+    ids = np.array([f"video$_${clip}" for clip in range(count)])  # one behind the other, for data.context
+    return Split(ids, values, lengths, {}, tokens=tokens)
 
 
 def real_clips(run: Trained) -> Split | None:

@@ -115,14 +115,21 @@ def build(runs: Sequence[Trained]) -> Program:
     first = members[0]
     if first.config.model.compat:
         return _program(members, _stored_steps(first), {}, BATCH)
-    steps = {m: f"{m}_steps" for m in MODALITIES}
-    return _program(members, steps, _limits(first, steps), BATCH)
+    steps: dict[str, int | str] = {m: f"{m}_steps" for m in MODALITIES}
+    limits = _limits(first, {m: f"{m}_steps" for m in MODALITIES})
+    if first.model_spec.context:  # a clip's own text ends where training's did, whatever stands behind it
+        steps["text"] = _stored_steps(first)["text"]
+        limits.pop("text_steps", None)
+    return _program(members, steps, limits, BATCH)
 
 
 def _stored_steps(member: Trained) -> dict[str, int]:
-    """The steps that the training data was stored with; of tokens made from transcripts, those."""
+    """The steps that the training data was stored with; of tokens made for the model, those."""
     steps = {m: record.length for m, record in member.spec.modalities.items()}
-    return steps | {"text": member.model_spec.modalities["text"].length}
+    text = member.model_spec.modalities["text"].length
+    if member.model_spec.context:  # as many tokens as a clip and the utterances before can have
+        text = min(text * (1 + member.model_spec.context), member.config.model.encoder.positions)
+    return steps | {"text": text}
 
 
 def _program(
@@ -132,6 +139,8 @@ def _program(
     for m in MODALITIES:
         if m == "text" and pretrained.is_tuned(first.config.model):
             meaning = "the encoder's token ids, their mask, and segment ids"
+            if first.model_spec.context:
+                meaning += "; the mask is 2 at tokens of utterances before, which stand behind the clip's own"
             inputs.append(Input(TOKENS, "int32", (rows, 3, steps[m]), meaning))
             continue
         width = first.spec.modalities[m].width
@@ -166,7 +175,8 @@ def _predict(member: Trained, inputs: Arrays) -> Arrays:
     """One run's predictions for raw clips."""
     values = {m: inputs[m] for m in MODALITIES if m in inputs}
     lengths = {m: inputs[f"{m}_lengths"] for m in values}
-    batch = member.preprocess.batch(values, lengths, inputs.get(TOKENS))
+    own = member.model_spec.modalities["text"].length if member.model_spec.context else None
+    batch = member.preprocess.batch(values, lengths, inputs.get(TOKENS), own)
     whole = member.config.model.get("conv_stride", 1) ** member.config.model.get("n_layers", 1)
     if whole > 1 and not isinstance(batch.mask["audio"].shape[1], int):
         # Strided convolutions over a free time axis: its size must be known to divide by their strides.

@@ -44,6 +44,7 @@ MODELS: dict[str, str] = {
     "cenet": "msa_jax.models.cenet",
     "emt_dlfr": "msa_jax.models.emt_dlfr",
     "tfr_net": "msa_jax.models.tfr_net",
+    "lnln": "msa_jax.models.lnln",
     "dlf": "msa_jax.models.dlf",
 }
 

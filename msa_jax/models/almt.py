@@ -21,6 +21,7 @@ after the last layer of a transformer; by default only the tokens are.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -68,7 +69,7 @@ class Settings(TextSettings):
 
 
 #: AdamW with one rate for all, 200 epochs, 20 of them warm-up from 0, then a cosine to 0.
-_TRAIN = peer_train(
+TRAIN = peer_train(
     64,
     1e-4,
     1e-4,
@@ -80,9 +81,9 @@ _TRAIN = peer_train(
 )
 #: Settings of the public code, which differ between the data sets in one number.
 PRESETS = {
-    "mosi": Preset(Settings(), _TRAIN),
-    "mosei": Preset(Settings(fusion_layers=4), _TRAIN),
-    "sims": Preset(Settings(encoder=CHINESE, fusion_layers=4), _TRAIN),
+    "mosi": Preset(Settings(), TRAIN),
+    "mosei": Preset(Settings(fusion_layers=4), TRAIN),
+    "sims": Preset(Settings(encoder=CHINESE, fusion_layers=4), TRAIN),
 }
 
 
@@ -111,8 +112,8 @@ class TokenEncoder(nn.Module):
         rows, steps, width = x.shape
         if steps > self.positions:
             raise DataError(
-                f"clips of {steps} steps of {self.name} are longer than the {self.positions} that ALMT has "
-                "positions for; cut them, or train it with model.positions set to the longest."
+                f"clips of {steps} steps of {self.name} are longer than the {self.positions} that this "
+                "model has positions for; cut them, or train it with model.positions set to the longest."
             )
         tokens = self.param("tokens", nn.initializers.zeros, (self.tokens, width))
         shape = (self.tokens + self.positions, width)
@@ -215,51 +216,70 @@ class Almt(nn.Module):
           before it is mapped to d; and "encoded_text" and so on and "crossed", which are all that a
           transformer computes: its tokens, with ``compat`` its steps, too.
         """
-        s = self.s
-        encoded, states = self._encoded(batch, train)
-        tokens = {m: x[:, : s.tokens] for m, x in encoded.items()}
-        text_states = self._text_states(tokens["text"], train)
-        start = self.param("hyper", nn.initializers.ones, (s.tokens, s.d_model))
-        hyper = jnp.broadcast_to(start[None], tokens["text"].shape).astype(states.dtype)
-        for i, text in enumerate(text_states):
-            layer = HyperModalityLayer(s.hyper_heads, s.hyper_head_width, s.hyper_dropout, name=f"hyper_{i}")
-            hyper = layer(text, tokens["audio"], tokens["vision"], hyper, train)
-        encoder = functools.partial(
-            PreNormEncoder, s.fusion_layers, s.fusion_heads, s.head_width, s.fusion_hidden
-        )
-        crossed = CrossTransformer(encoder, s.compat, name="cross")(hyper, text_states[-1], train)
-        fusion = crossed[:, 0]
-        features = {
-            "fusion": fusion,
-            "text_states": jnp.stack(text_states, axis=1),
-            "hyper": hyper,
-            "states": states,
-            "crossed": crossed,
-            **tokens,
-            **{f"encoded_{m}": x for m, x in encoded.items()},
-        }
+        encoded, states = self._encoder()(batch, train)
+        tokens = {m: x[:, : self.s.tokens] for m, x in encoded.items()}
+        features = self._crossed(tokens["text"], tokens, self.s.compat, train)
+        fusion = features["crossed"][:, 0]
+        features |= {"fusion": fusion, "states": states, **tokens}
+        features |= {f"encoded_{m}": x for m, x in encoded.items()}
         return Outputs({"M": scores(Dense(self.n_outputs, name="output")(fusion))}, features)
 
-    def _encoded(self, batch: Batch, train: bool) -> tuple[dict[str, jax.Array], jax.Array]:
-        """Each modality's tokens [B, n, d] (with ``compat`` the T steps behind), and the text's states."""
+    def _encoder(self) -> Callable[[Batch, bool], tuple[dict[str, jax.Array], jax.Array]]:
+        """What reads a batch, any number of times.
+
+        It gives each modality's tokens [B, n, d] (with ``compat`` the T steps behind), and the text's states.
+        """
         s, columns = self.s, dict(self.columns)
-        values, masks = read_inputs(batch, s.compat)
-        states, _ = TextStates(self.source, s.compat, name="text_encoder")(batch, train)
-        values["text"], encoded = states, {}
+        text = TextStates(self.source, s.compat, name="text_encoder")
+        fronts, gather = {}, {}
         for i, m in enumerate(MODALITIES):
             if m in columns:
                 projection = functools.partial(DenseSubnet, s.d_model)
-                front = FineGrained(columns[m], projection, s.join, name=f"{m}_input")
+                fronts[m] = FineGrained(columns[m], projection, s.join, name=f"{m}_input")
             else:
-                front = DenseSubnet(s.d_model, name=f"{m}_input")
-            x, _ = front(values[m], masks[m], train)
+                fronts[m] = DenseSubnet(s.d_model, name=f"{m}_input")
             encoder = functools.partial(
                 PreNormEncoder, s.embed_layers[i], s.embed_heads[i], s.head_width, s.embed_hidden
             )
-            encoded[m] = TokenEncoder(s.tokens, self.positions[i], encoder, s.compat, name=m)(
-                x, masks[m], train
-            )
-        return encoded, states
+            gather[m] = TokenEncoder(s.tokens, self.positions[i], encoder, s.compat, name=m)
+
+        def encode(batch: Batch, train: bool) -> tuple[dict[str, jax.Array], jax.Array]:
+            values, masks = read_inputs(batch, s.compat)
+            states, _ = text(batch, train)
+            values["text"], encoded = states, {}
+            for m in MODALITIES:
+                x, _ = fronts[m](values[m], masks[m], train)
+                encoded[m] = gather[m](x, masks[m], train)
+            return encoded, states
+
+        return encode
+
+    def _crossed(
+        self, text: jax.Array, tokens: dict[str, jax.Array], every_step: bool, train: bool
+    ) -> dict[str, jax.Array]:
+        """From the text's tokens to what its last state reads in the hyper-modality.
+
+        Args:
+          text: the tokens that ask, [B, n, d].
+          tokens: those of audio and vision, [B, n, d] each.
+          every_step: whether more than the class token is wanted.
+          train: whether dropout is on.
+
+        Returns:
+          The features "text_states", "hyper" and "crossed".
+        """
+        s = self.s
+        text_states = self._text_states(text, train)
+        start = self.param("hyper", nn.initializers.ones, (s.tokens, s.d_model))
+        hyper = jnp.broadcast_to(start[None], text.shape).astype(text.dtype)
+        for i, state in enumerate(text_states):
+            layer = HyperModalityLayer(s.hyper_heads, s.hyper_head_width, s.hyper_dropout, name=f"hyper_{i}")
+            hyper = layer(state, tokens["audio"], tokens["vision"], hyper, train)
+        encoder = functools.partial(
+            PreNormEncoder, s.fusion_layers, s.fusion_heads, s.head_width, s.fusion_hidden
+        )
+        crossed = CrossTransformer(encoder, every_step, name="cross")(hyper, text_states[-1], train)
+        return {"text_states": jnp.stack(text_states, axis=1), "hyper": hyper, "crossed": crossed}
 
     def _text_states(self, tokens: jax.Array, train: bool) -> list[jax.Array]:
         """The text's tokens with positions, and after each further layer; one per hyper-modality layer."""
@@ -272,11 +292,11 @@ class Almt(nn.Module):
         return states
 
 
-def build(s: Settings, spec: DatasetSpec) -> Almt:
-    """The module for a data set.
+def positions_of(s: Settings, spec: DatasetSpec) -> tuple[int, ...]:
+    """Steps of text, audio and vision that have a learned position.
 
     Raises:
-      ConfigError: for values that are unknown or do not go together.
+      ConfigError: if ``model.positions`` leaves the data set's clips too few.
     """
     lengths = [record.length for record in spec.modalities.values()]
     positions = tuple(asked or length for asked, length in zip(s.positions, lengths, strict=True))
@@ -286,7 +306,16 @@ def build(s: Settings, spec: DatasetSpec) -> Almt:
                 f"model.positions={s.positions} leaves {m} {places} positions, but {spec.name} has clips of "
                 f"{length} steps; set 0 for as many as the data needs."
             )
-    return Almt(s, split_columns(s.fg, spec), positions, text_source(s, spec), n_outputs(s))
+    return positions
+
+
+def build(s: Settings, spec: DatasetSpec) -> Almt:
+    """The module for a data set.
+
+    Raises:
+      ConfigError: for values that are unknown or do not go together.
+    """
+    return Almt(s, split_columns(s.fg, spec), positions_of(s, spec), text_source(s, spec), n_outputs(s))
 
 
 def objective(s: Settings, spec: DatasetSpec) -> objectives.Objective:

@@ -5,6 +5,7 @@ set's text features; "finetune" runs the encoder on its token ids, so that the e
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from msa_jax.data.batch import Batch
+from msa_jax.data.context import CONTEXT
 from msa_jax.data.spec import DatasetSpec
 from msa_jax.errors import ConfigError
 from msa_jax.models.settings import BaseSettings
@@ -128,8 +130,21 @@ class TextStates(nn.Module):
                 "model.text_encoder=finetune needs token ids (text_bert) or transcripts (raw_text), and the "
                 "data has neither; set model.text_encoder=frozen."
             )
-        ids, _, segments = jnp.moveaxis(batch.tokens, 1, 0)
+        ids, kind, segments = jnp.moveaxis(batch.tokens, 1, 0)
+        behind = ids.shape[1] - mask.shape[1]
+        readable = jnp.pad(mask, ((0, 0), (0, behind))) | (kind == CONTEXT)
         bert = Bert(self.source.encoder, self.pooler, name="bert")
-        read: Any = bert(ids, mask, segments, train, injections)
+        own = {i: _on_first(change, mask.shape[1]) for i, change in (injections or {}).items()}
+        read: Any = bert(ids, readable, segments, train, own)
         states, *pooled = read if self.pooler else (read,)
+        states = states[:, : mask.shape[1]]
         return states if self.compat else jnp.where(mask[..., None], states, 0), mask, *pooled
+
+
+def _on_first(change: Callable[[jax.Array], jax.Array], steps: int) -> Callable[[jax.Array], jax.Array]:
+    """A change to the first steps of states alone: those of a clip's own tokens."""
+
+    def changed(states: jax.Array) -> jax.Array:
+        return jnp.concatenate([change(states[:, :steps]), states[:, steps:]], axis=1)
+
+    return changed

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from msa_jax.data.batch import Batch
+from msa_jax.data.context import CONTEXT
 from msa_jax.data.spec import MODALITIES
 
 #: Per modality bool [N, T]: True = kept, False = lost, or padding.
@@ -196,8 +197,14 @@ def drop(
         values[m] = jnp.where(lost[:, :, None], instead, batch.values[m])
     tokens = batch.tokens
     if tokens is not None and "text" in kept:
-        ids = jnp.where(batch.mask["text"] & ~kept["text"], unknown, tokens[:, 0])
-        tokens = tokens.at[:, 0].set(ids)
+        steps = batch.mask["text"].shape[1]
+        ids = jnp.where(batch.mask["text"] & ~kept["text"], unknown, tokens[:, 0, :steps])
+        tokens = tokens.at[:, 0, :steps].set(ids)
+        # Without any of its words a clip does not have those before it either. Two are [CLS] and [SEP].
+        real = batch.mask["text"]
+        silent = (real & ~kept["text"]).any(1) & ((real & kept["text"]).sum(1) <= 2)
+        kinds = jnp.where(silent[:, None] & (tokens[:, 1] == CONTEXT), 0, tokens[:, 1])
+        tokens = tokens.at[:, 1].set(kinds)
     return batch.replace(values=values, tokens=tokens)
 
 

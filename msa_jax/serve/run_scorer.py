@@ -59,7 +59,10 @@ class RunScorer:
         trained = self.trained
         model, stored = trained.config.model, trained.spec.modalities
         longest: dict[str, int] = dict(zip(MODALITIES, trained.shapes[-1], strict=True))
+        if trained.model_spec.context:  # what is sent are clips by themselves
+            longest["text"] = trained.model_spec.modalities["text"].length
         shapes, steps = trained.shapes, dict(longest)
+        shapes = [(min(text, longest["text"]), sound, face) for text, sound, face in shapes]
         if trained.config.data.reduce != "none":  # sound and face are reduced before they are padded
             sound, face = stored["audio"].length, stored["vision"].length
             steps |= {"audio": sound, "vision": face}

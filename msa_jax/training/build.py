@@ -1,5 +1,6 @@
 """Builds everything that a run needs from its configuration and data."""
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from msa_jax import metrics, models
 from msa_jax.configuration import Config, require_choice
 from msa_jax.data.batch import example_batch
 from msa_jax.data.class_labels import as_classes
+from msa_jax.data.context import CONTEXT
 from msa_jax.data.dataset import Dataset
 from msa_jax.data.loader import (
     Plan,
@@ -27,7 +29,7 @@ from msa_jax.data.loader import (
 )
 from msa_jax.data.preprocess import Preprocess, preprocess_for
 from msa_jax.data.spec import MODALITIES, DatasetSpec
-from msa_jax.errors import ConfigError
+from msa_jax.errors import ConfigError, DataError
 from msa_jax.files import user_cache
 from msa_jax.messages import LOGGER
 from msa_jax.models.placeholders import with_placeholders
@@ -89,9 +91,20 @@ def prepare(config: Config, dataset: Dataset) -> Dataset:
       DataError: if the labels cannot be classified.
     """
     dataset = preprocess_of(config, dataset.spec).prepare(dataset)
+    _require_context(config, dataset)
     if config.model.task == "classification":
         return as_classes(dataset, config.model.classes)
     return dataset
+
+
+def _require_context(config: Config, dataset: Dataset) -> None:
+    """Raises DataError if the training clips were to have utterances before them and none has."""
+    if config.data.context and not (np.asarray(dataset.splits["train"].tokens)[:, 1] == CONTEXT).any():
+        raise DataError(
+            f"data.context={config.data.context}, but no training clip of {dataset.spec.name} has an "
+            "utterance before it: ids must name video and clip as VIDEO$_$CLIP does; correct them, or set "
+            "data.context=0."
+        )
 
 
 def with_classes(config: Config, spec: DatasetSpec) -> Config:
@@ -117,7 +130,10 @@ def preprocess_of(config: Config, spec: DatasetSpec, model: Config | None = None
       spec: the data set as stored.
       model: the model block, where its encoder's folder has moved.
     """
-    return preprocess_for(config, spec, pretrained.token_source(model or config.model))
+    tokens = pretrained.token_source(model or config.model)
+    if tokens is not None:
+        tokens = dataclasses.replace(tokens, context=config.data.context)
+    return preprocess_for(config, spec, tokens)
 
 
 def build_learner(config: Config, spec: DatasetSpec, steps_per_epoch: int, mesh: Mesh) -> Learner:

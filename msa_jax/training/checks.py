@@ -11,7 +11,7 @@ from msa_jax.data.preprocess import REDUCTIONS, SCALINGS
 from msa_jax.data.spec import METRIC_SETS, MODALITIES, SPLITS, parse_columns
 from msa_jax.errors import ConfigError, DataError, nearest
 from msa_jax.models import placeholders
-from msa_jax.training import build, corrupt, optim, trackers
+from msa_jax.training import build, corrupt, optim, pretrained, trackers
 
 
 class Rule(NamedTuple):
@@ -116,6 +116,7 @@ RULES = {
     "data.folds": _whole(0),
     "data.fold": _whole(0),
     "data.label_range": Rule(_is_range, "two finite numbers, the lower first"),
+    "data.context": _whole(0),
     "data.buckets": _whole(1),
     "data.group_by_length": _FLAG,
     "data.resident_gib": _NOT_NEGATIVE,
@@ -169,6 +170,7 @@ def check_values(config: Config) -> None:
     division.check_setting(config.data)
     optim.check_groups(config.train)
     _check_losses(config)
+    _check_context(config)
     _check_columns(config.data)
     _check_monitor(config)
     models.check(config.model)
@@ -186,6 +188,22 @@ def _check_losses(config: Config) -> None:
         raise ConfigError(
             "model.compat=True reads padding, so that clips cannot lack a modality; leave it out, or train "
             "without train.corrupt=modalities and train.placeholder."
+        )
+
+
+def _check_context(config: Config) -> None:
+    """What utterances before a clip do not go with."""
+    if not config.data.context:
+        return
+    if not pretrained.is_tuned(config.model):
+        raise ConfigError(
+            f"data.context={config.data.context} is for a text encoder, and {config.model.name} as it is set "
+            "reads stored text features; take model.text_encoder=finetune, or set data.context=0."
+        )
+    if config.model.compat:
+        raise ConfigError(
+            "model.compat=True does as the public code, which reads a clip's own text alone; leave one of it "
+            "and data.context out."
         )
 
 

@@ -58,7 +58,8 @@ class Corrupt:
             kept = {m: self._kept(m, keys, noise, lengths[m], steps[m], rates[m]) for m in self.modalities}
         kept = {m: kept[m] for m in self.modalities}
         lost = {m: mask & ~kept[m] if m in kept else jnp.zeros_like(mask) for m, mask in batch.mask.items()}
-        return drop(batch, kept, self.unknown).replace(before=Before(batch, lost))
+        asked = {m: rate if m in kept else jnp.zeros_like(rate) for m, rate in rates.items()}
+        return drop(batch, kept, self.unknown).replace(before=Before(batch, lost, asked))
 
     def _kept(
         self, m: str, keys: jax.Array, noise: jax.Array, lengths: jax.Array, steps: int, rates: jax.Array

@@ -102,6 +102,17 @@ def test_what_was_lost_is_known_and_what_was_there_is_kept(kind):
     assert not found.before.lost["vision"].any()
 
 
+def test_the_rates_that_were_asked_for_are_known():
+    corrupt = dataclasses.replace(FRAMES, modalities=("text", "audio"))
+    found = corrupt(batch(np.arange(400)), 1, 0)
+    assert found.before is not None
+    shares, rates = lost(found), found.before.rates
+    for m in ("text", "audio"):
+        assert 0.2 <= rates[m].min() < rates[m].max() <= 0.6
+        assert np.corrcoef(shares[m], rates[m])[0, 1] > 0.7
+    np.testing.assert_array_equal(rates["vision"], 0)
+
+
 def test_training_is_the_same_on_several_devices_and_not_that_of_whole_clips():
     states = [
         run_steps(*toy_training(optax.sgd(0.1), devices=devices, corrupt=corrupt), epochs=2)[0]

@@ -38,5 +38,6 @@ PEERS: dict[str, PeerModel] = {
     "cenet": injected.CENET,
     "emt_dlfr": global_tokens.EMT_DLFR,
     "tfr_net": restored.TFR_NET,
+    "lnln": hyper.LNLN,
     "dlf": decoupled.DLF,
 }

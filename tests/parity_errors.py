@@ -19,9 +19,15 @@ class Errors:
         self.arrays = arrays
         self.scaled: dict[str, float] = {}
 
-    def compare(self, key: str, ours: Any) -> None:
-        """An output, loss or table: within 1e-5 of the array's largest value."""
-        self._add(key, ours, np.abs(self.arrays[key]).max(initial=0))
+    def compare(self, key: str, ours: Any, row_of: str = "") -> None:
+        """An output, loss or table: within 1e-5 of the array's largest value.
+
+        Args:
+          key: of the file's array.
+          ours: the same.
+          row_of: the array that it is a row of, whose largest value counts.
+        """
+        self._add(key, ours, np.abs(self.arrays[row_of or key]).max(initial=0))
 
     def compare_gradient(self, key: str, ours: Any, theirs: Any) -> None:
         """A gradient: the same, with a floor at 1e-2 of the largest gradient beside it.

@@ -14,7 +14,7 @@ import parity_labels
 import parity_mmim
 from parity_bert import settings_of
 from parity_errors import Errors
-from parity_outputs import OUTPUTS, PARTS
+from parity_outputs import OUTPUTS, PARTS, PREDICTIONS, ROWS
 from parity_weights import compare_gradient
 
 from msa_jax import configuration, models
@@ -32,7 +32,9 @@ DRAWN: dict[str, dict[str, str]] = {
     "mfm": {f"noise_{k}": f"in/gauss_{letter}" for k, letter in mfm.LATENTS.items()}
 }
 
-
+#: Models without a norm over the batch that compute only in training what their losses need. Without dropout,
+#: the rest is as in evaluation.
+LEARNING = ("dlf",)
 #: What a file calls the rates at which its clips lost something, where it has them.
 RATES = {"text": "l", "audio": "a", "vision": "v"}
 #: Files whose model has another name here.
@@ -150,9 +152,8 @@ def built(
 def compare_outputs(arrays: dict[str, np.ndarray], meta: dict[str, Any], errors: Errors) -> None:
     """Compares the outputs alone, which takes a fifth of the time."""
     block, model, variables, batch = built(arrays, meta)
-    _compare_outputs(
-        arrays, errors, "out/", jax.jit(functools.partial(_predict, model))(variables, batch), block
-    )
+    predict = jax.jit(functools.partial(_predict, model, train=block.name in LEARNING))
+    _compare_outputs(arrays, errors, "out/", predict(variables, batch), block)
 
 
 def compare(arrays: dict[str, np.ndarray], meta: dict[str, Any], errors: Errors) -> None:
@@ -163,7 +164,8 @@ def compare(arrays: dict[str, np.ndarray], meta: dict[str, Any], errors: Errors)
     memory = extra.memory_of_loss(arrays, block) if extra else ()
     drawn = {name: jnp.asarray(arrays[key]) for name, key in DRAWN.get(block.name, {}).items()}
     run = functools.partial(_run, model, objective, memory, drawn, batch)
-    _compare_mode(arrays, errors, "", functools.partial(run, False), variables, block)
+    train = block.name in LEARNING
+    _compare_mode(arrays, errors, "", functools.partial(run, train), variables, block)
     predict = jax.jit(functools.partial(_predict, model))
     if extra:
         extra.compare(Run(model, predict, variables, objective, batch, block), arrays, errors)
@@ -184,9 +186,9 @@ def aligned(batch: Batch) -> Batch:
     return batch.replace(mask={m: jnp.arange(t)[None] < lengths[:, None] for m, t in steps.items()})
 
 
-def _predict(model, variables, batch):
+def _predict(model, variables, batch, train=False):
     with jax.default_matmul_precision("highest"):
-        return model.apply(variables, batch, train=False)
+        return model.apply(variables, batch, train=train)
 
 
 def _run(model, objective, memory, drawn, batch, train, params, statistics):
@@ -218,9 +220,11 @@ def _compare_outputs(arrays, errors: Errors, folder: str, outputs, block) -> Non
     others = "/aligned_" not in folder
     for key in [k for k in arrays if k.startswith(folder) and not (others and "/aligned_" in k)]:
         name = key.removeprefix(folder)
+        name = PREDICTIONS.get(block.name, {}).get(name, name)
         if name in outputs.predictions:
             y = outputs.predictions[name]
-            errors.compare(key, y[:, None] if y.ndim == 1 else y)
+            row_of = ROWS.get(block.name, {}).get(key, "")
+            errors.compare(key, y[:, None] if y.ndim == 1 else y, row_of)
         elif name in OUTPUTS.get(block.name, {}):
             errors.compare(key, OUTPUTS[block.name][name](outputs.features))
         elif name in outputs.features:  # a file may name our features as we do

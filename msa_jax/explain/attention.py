@@ -21,7 +21,20 @@ from msa_jax.inference import Trained
 from msa_jax.nn.attention import Kept
 
 #: The models that have attention whether or not a modality is split into column groups.
-MODELS = ("ufen_mtfn", "mult", "mctn", "tmt", "misa", "tetfn", "almt", "cenet", "emt_dlfr", "tfr_net", "lnln")
+MODELS = (
+    "ufen_mtfn",
+    "mult",
+    "mctn",
+    "tmt",
+    "misa",
+    "tetfn",
+    "almt",
+    "cenet",
+    "emt_dlfr",
+    "tfr_net",
+    "lnln",
+    "dlf",
+)
 
 
 class Map(NamedTuple):
@@ -194,6 +207,11 @@ _OF_MODELS: dict[str, tuple[tuple[str, str, str], ...]] = {
         )
     ),
     "cenet": ((f"enhancement/{_ONE}", "text", r"\1"),),
+    # One stack for all three; a memory is over the text, whatever that has read before.
+    "dlf": (
+        *((f"shared/layer_[0-9]+/attention{_calls(n, 3)}", m, m) for n, m in enumerate(MODALITIES, start=1)),
+        (f"{_ONE}_memory/", "text", "text"),
+    ),
 }
 _PAIR, _SINGLE = re.compile(f"{_ONE}_from_{_ONE}"), re.compile(f"(?<![a-z]){_ONE}(?![a-z])")
 #: The paths of blocks that join the groups of a split modality.

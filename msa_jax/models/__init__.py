@@ -45,6 +45,7 @@ MODELS: dict[str, str] = {
     "emt_dlfr": "msa_jax.models.emt_dlfr",
     "tfr_net": "msa_jax.models.tfr_net",
     "lnln": "msa_jax.models.lnln",
+    "dlf": "msa_jax.models.dlf",
 }
 
 

@@ -35,6 +35,7 @@ import jax.numpy as jnp
 
 from msa_jax.data.batch import Batch
 from msa_jax.data.spec import MODALITIES, DatasetSpec
+from msa_jax.models.cosine_losses import cosine
 from msa_jax.models.declare import Declaration, Preset, encoder_groups, peer_train
 from msa_jax.models.objectives import Objective, absolute_error, clip_mean, cross_entropy
 from msa_jax.models.outputs import Outputs
@@ -355,16 +356,6 @@ def build(s: Settings, spec: DatasetSpec) -> EmtDlfr:
     """
     widths = tuple((m, spec.modalities[m].width) for m in ("audio", "vision"))
     return EmtDlfr(s, text_source(s, spec), split_columns(s.fg, spec), widths, n_outputs(s))
-
-
-def cosine(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The cosine of the rows' angles, [B, W] to [B]; 0 where a row is 0."""
-
-    def unit(x: jax.Array) -> jax.Array:
-        # The square under the root stays above 0, where its gradient is finite.
-        return x / jnp.sqrt(jnp.maximum(jnp.sum(x**2, axis=1, keepdims=True), 1e-16))
-
-    return jnp.sum(unit(a) * unit(b), axis=1)
 
 
 def attraction(features: Mapping[str, jax.Array], name: str, weight: jax.Array) -> jax.Array:

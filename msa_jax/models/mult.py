@@ -30,11 +30,10 @@ from msa_jax.models.declare import Declaration, Preset, peer_train
 from msa_jax.models.outputs import Outputs
 from msa_jax.models.settings import BaseSettings, n_outputs, read_inputs, require_heads, scores
 from msa_jax.nn.conv import MaskedConv1D
-from msa_jax.nn.crossmodal import CrossModalEncoder
+from msa_jax.nn.crossmodal import CrossModalEncoder, encoded_end
 from msa_jax.nn.dropout import Dropout
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
-from msa_jax.nn.initializers import Dense
-from msa_jax.nn.pooling import last_step
+from msa_jax.nn.subnets import residual_head
 from msa_jax.typed_settings import Count, Rate
 
 
@@ -126,6 +125,12 @@ class Convolution(nn.Module):
         return conv(x, mask)
 
 
+def convolution(s: Settings, m: str, columns: Columns) -> nn.Module:
+    """A modality's way to width d, with one for each of its column groups where it is split."""
+    subnet = functools.partial(Convolution, s.d_model, getattr(s, f"{m}_kernel"))
+    return FineGrained(columns, subnet, s.join, name=m) if columns else subnet(name=m)
+
+
 class Mult(nn.Module):
     """The whole model.
 
@@ -155,44 +160,33 @@ class Mult(nn.Module):
         for m, (x, mask) in short.items():
             others = [other for other in MODALITIES if other != m]
             for other in others:
-                stack = self._encoder(other, s.n_layers, f"{m}_from_{other}")
+                stack = cross_modal(s, other, s.n_layers, f"{m}_from_{other}")
                 features[f"{m}_from_{other}"] = stack(x, mask, *short[other], train=train)
             both = jnp.concatenate([features[f"{m}_from_{other}"] for other in others], axis=-1)
-            memory = self._encoder("text", max(s.n_layers, 3), f"{m}_memory")
-            # The public code computes every step and reads one; compat also keeps its count of operations.
-            encoded = memory(both, mask, train=train, last_only=not s.compat)
-            last = last_step(encoded, mask) if s.compat else encoded[:, 0]
-            features[m] = jnp.where(mask.any(axis=1)[:, None], last, 0)
+            memory = cross_modal(s, "text", max(s.n_layers, 3), f"{m}_memory")
+            features[m] = encoded_end(memory, both, mask, train, in_full=s.compat)
         fusion = jnp.concatenate([features[m] for m in MODALITIES], axis=-1)
-        return Outputs({"M": scores(self._head(fusion, train))}, {**features, "fusion": fusion})
+        _, y = residual_head(fusion, self.n_outputs, s.output_dropout, train)
+        return Outputs({"M": scores(y)}, {**features, "fusion": fusion})
 
     def _convolved(self, m: str, x: jax.Array, mask: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        s, columns = self.s, dict(self.columns)
-        convolution = functools.partial(Convolution, s.d_model, getattr(s, f"{m}_kernel"))
-        if m in columns:
-            return FineGrained(columns[m], convolution, s.join, name=m)(x, mask, train)
-        convolved = convolution(name=m)(x, mask, train)
+        s = self.s
+        convolved = convolution(s, m, dict(self.columns).get(m, ()))(x, mask, train)
         return (x, mask) if s.compat and x.shape[-1] == s.d_model else convolved
 
-    def _encoder(self, source: str, n_layers: int, name: str) -> CrossModalEncoder:
-        """A stack; the modality that is read decides the rate on its attention weights."""
-        s = self.s
-        return CrossModalEncoder(
-            heads=s.heads,
-            n_layers=n_layers,
-            attention_dropout=getattr(s, f"{source}_attention_dropout"),
-            relu_dropout=s.relu_dropout,
-            residual_dropout=s.residual_dropout,
-            embed_dropout=s.embed_dropout,
-            causal=s.causal_mask,
-            name=name,
-        )
 
-    def _head(self, fusion: jax.Array, train: bool) -> jax.Array:
-        width = fusion.shape[-1]
-        hidden = Dropout(self.s.output_dropout)(nn.relu(Dense(width, name="linear_1")(fusion)), train)
-        hidden = Dense(width, name="linear_2")(hidden) + fusion
-        return Dense(self.n_outputs, name="output")(hidden)
+def cross_modal(s: Settings, source: str, n_layers: int, name: str) -> CrossModalEncoder:
+    """A stack; the modality that is read decides the rate on its attention weights."""
+    return CrossModalEncoder(
+        heads=s.heads,
+        n_layers=n_layers,
+        attention_dropout=getattr(s, f"{source}_attention_dropout"),
+        relu_dropout=s.relu_dropout,
+        residual_dropout=s.residual_dropout,
+        embed_dropout=s.embed_dropout,
+        causal=s.causal_mask,
+        name=name,
+    )
 
 
 def build(s: Settings, spec: DatasetSpec) -> Mult:

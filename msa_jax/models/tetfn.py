@@ -36,9 +36,9 @@ from msa_jax.models.self_mm import Heads
 from msa_jax.models.settings import read_inputs, require_heads
 from msa_jax.models.text import CHINESE, TINY_ENCODER, TextSource, TextStates, text_source
 from msa_jax.nn.conv import MaskedConv1D
-from msa_jax.nn.crossmodal import CrossModalEncoder, placed
+from msa_jax.nn.crossmodal import CrossModalEncoder, encoded_end, placed
 from msa_jax.nn.fine_grained import Columns, FineGrained, split_columns
-from msa_jax.nn.pooling import last_step, masked_max
+from msa_jax.nn.pooling import masked_max
 from msa_jax.nn.recurrent import LSTM
 from msa_jax.typed_settings import Count, Rate
 
@@ -226,11 +226,7 @@ class Tetfn(nn.Module):
     def _end(self, m: str, both: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """The last step of modality m's two encodings [B, T', 2d] after self-attention, [B, 2d]."""
         memory = self._stack(f"{m}_memory", LAYERS, "text")
-        # The public code computes every step and reads one; compat also keeps its count of operations.
-        encoded = memory(both, mask, train=train, last_only=not self.s.compat)
-        if self.s.compat:
-            return last_step(encoded, mask)
-        return jnp.where(mask.any(axis=1)[:, None], encoded[:, 0], 0)
+        return encoded_end(memory, both, mask, train, in_full=self.s.compat)
 
     def _stack(self, name: str, n_layers: int, source: str) -> CrossModalEncoder:
         """A stack; the modality that is read decides the rate on its attention weights."""

@@ -227,3 +227,23 @@ class CrossModalEncoder(nn.Module):
                 name=f"layer_{layer}",
             )(x, keys, reach, train, query_mask=mask)
         return layer_norm("norm")(x)
+
+
+def encoded_end(
+    stack: CrossModalEncoder, x: jax.Array, mask: jax.Array, train: bool, in_full: bool
+) -> jax.Array:
+    """What a stack of self-attention makes of the clips' last real steps.
+
+    Args:
+      stack: the stack.
+      x: [B, T, D].
+      mask: the real steps, [B, T].
+      train: whether dropout is on.
+      in_full: compute every step and read one, as the public code does, with its count of operations.
+
+    Returns:
+      [B, D]; 0 for a clip without a step.
+    """
+    encoded = stack(x, mask, train=train, last_only=not in_full)
+    last = last_step(encoded, mask) if in_full else encoded[:, 0]
+    return jnp.where(mask.any(axis=1)[:, None], last, 0)

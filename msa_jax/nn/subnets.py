@@ -115,3 +115,21 @@ class PostFusion(nn.Module):
         x = nn.relu(Dense(self.hidden, name="linear_1")(x))
         x = nn.relu(Dense(self.hidden, name="linear_2")(x))
         return Dense(self.n_outputs, name="linear_3")(x)
+
+
+def residual_head(x: jax.Array, n_outputs: int, dropout: float, train: bool) -> tuple[jax.Array, jax.Array]:
+    """Submodules: two Dense layers around their input, and one more that reads the outputs from the sum.
+
+    Args:
+      x: [B, F].
+      n_outputs: C.
+      dropout: rate behind the ReLU of the first layer.
+      train: whether dropout is on.
+
+    Returns:
+      The sum [B, F], and the outputs [B, C].
+    """
+    width = x.shape[-1]
+    hidden = Dropout(dropout)(nn.relu(Dense(width, name="linear_1")(x)), train)
+    hidden = Dense(width, name="linear_2")(hidden) + x
+    return hidden, Dense(n_outputs, name="output")(hidden)

@@ -2,6 +2,7 @@
 
 from msa_jax.weights.layers import PeerModel
 from msa_jax.weights.peers import (
+    decoupled,
     fusion,
     global_tokens,
     hyper,
@@ -38,4 +39,5 @@ PEERS: dict[str, PeerModel] = {
     "emt_dlfr": global_tokens.EMT_DLFR,
     "tfr_net": restored.TFR_NET,
     "lnln": hyper.LNLN,
+    "dlf": decoupled.DLF,
 }

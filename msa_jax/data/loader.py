@@ -336,8 +336,8 @@ def own_steps(shape: Shape, text: int, context: bool) -> dict[str, int]:
       context: whether utterances before the clips stand behind their own tokens; text itself then ends at
         the longest clip's own.
     """
-    steps = dict(zip(MODALITIES, shape, strict=True))
-    return steps | {"text": min(steps["text"], text)} if context else steps
+    words, sound, faces = shape
+    return dict(zip(MODALITIES, (min(words, text) if context else words, sound, faces), strict=True))
 
 
 def _take_prefix(x: jax.Array, index: jax.Array, steps: int) -> jax.Array:

@@ -83,7 +83,7 @@ WORDS = {word: number for number, word in enumerate(encoder_files.WORDS)}
 def split(rng: np.random.Generator, name: str, clips: int) -> dict[str, Any]:
     """Clips of CMU-MOSI's columns, with token ids of the small encoder and transcripts."""
     lengths = {m: rng.integers(4, steps + 1, clips) for m, steps in STEPS.items()}
-    part: dict[str, Any] = {"id": [f"{name}_{i}" for i in range(clips)]}
+    part: dict[str, Any] = {"id": [f"{name}$_${i}" for i in range(clips)]}
     for m, steps in STEPS.items():
         real = np.arange(steps) < lengths[m][:, None]
         part[m] = (rng.normal(size=(clips, steps, COLUMNS[m])) * real[:, :, None]).astype(np.float32)

@@ -50,11 +50,15 @@ def get_study(argument: str = "") -> Study:
     """Returns the study; ``argument`` may name other data sets, an encoder, and tiny."""
     asked = read_argument(argument, data=("mosi",), encoder=True)
     everyone = [dataclasses.replace(choice, settings=MODELS[choice.name]) for choice in models(*MODELS)]
-    folder = {"model.encoder.folder": asked.encoder} if asked.encoder else {}
+    shared = dict(SCHEDULE)
+    if asked.encoder:
+        shared["model.encoder.folder"] = asked.encoder
+    if asked.tiny:  # which has epochs of its own
+        del shared["train.epochs"]
     read = variants(READ, axis="text")
     return Study(
         title="What does the text encoder's reading bring?",
-        cells=grid(asked.data, everyone, read, seeds(3), tiny=asked.tiny, settings={**SCHEDULE, **folder}),
+        cells=grid(asked.data, everyone, read, seeds(3), tiny=asked.tiny, settings=shared),
         base={"text": "own words"},
         note="own words: the last states of the clip's own tokens.",
     )

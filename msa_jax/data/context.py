@@ -33,9 +33,9 @@ def own_tokens(tokens: np.ndarray) -> np.ndarray:
     return (tokens[:, 1] == 1).sum(axis=1, dtype=np.int32)
 
 
-def all_tokens(tokens: np.ndarray) -> np.ndarray:
-    """How many tokens [N] the encoder reads, those of utterances before included; see :func:`own_tokens`."""
-    return (tokens[:, 1] > 0).sum(axis=1, dtype=np.int32)
+def tokens_behind(tokens: np.ndarray) -> np.ndarray:
+    """How many tokens [N] are of utterances before; see :func:`own_tokens`."""
+    return (tokens[:, 1] == CONTEXT).sum(axis=1, dtype=np.int32)
 
 
 def utterances_before(ids: np.ndarray, videos: np.ndarray, most: int) -> list[list[int]]:

@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from msa_jax.data.batch import Batch
-from msa_jax.data.context import all_tokens
+from msa_jax.data.context import tokens_behind
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.preprocess import Preprocess
 from msa_jax.data.spec import MODALITIES, DatasetSpec
@@ -113,7 +113,7 @@ def clip_lengths(split: Split, read: Shape | None = None) -> np.ndarray:
     """
     lengths = np.stack([split.lengths[m] for m in MODALITIES], axis=1)
     if split.tokens is not None:
-        lengths[:, 0] = np.maximum(lengths[:, 0], all_tokens(np.asarray(split.tokens)))
+        lengths[:, 0] += tokens_behind(np.asarray(split.tokens))
     return lengths if read is None else np.minimum(lengths, read)
 
 

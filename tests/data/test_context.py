@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from msa_jax.configuration import load
 from msa_jax.data.batch import Batch
-from msa_jax.data.context import CONTEXT, all_tokens, own_tokens, utterances_before, with_context
+from msa_jax.data.context import CONTEXT, own_tokens, tokens_behind, utterances_before, with_context
 from msa_jax.data.dataset import Dataset, Split
 from msa_jax.data.division import videos_of
 from msa_jax.data.loader import batch_of, clip_lengths
@@ -68,7 +68,7 @@ def test_a_worked_example():
     assert found[1, 2].tolist() == [0] * 3 + [1] * 5
     assert found[2, 0].tolist() == [CLS, 31, 32, 33, SEP, 0, 0, 0]  # the first of its video
     assert own_tokens(found).tolist() == [4, 3, 5, 3]
-    assert all_tokens(found).tolist() == [6, 8, 5, 3]
+    assert tokens_behind(found).tolist() == [2, 5, 0, 0]
     assert read.spec.context == 2
 
 

@@ -9,6 +9,7 @@ after an error or an interruption nothing is left. With --encode-text the text's
 from the transcripts, by an encoder's hidden states (see :mod:`msa_jax.weights.encode_text`).
 """
 
+import argparse
 import contextlib
 import dataclasses
 import pathlib
@@ -71,14 +72,7 @@ def main(arguments: list[str]) -> int:
         help="with --encode-text: of the encoder's last layer (default), or the mean of all",
     )
     options = parser.parse_args(arguments)
-    if options.group and not COLUMN_NAME.fullmatch(options.group):
-        raise ConfigError(
-            f"--group={options.group!r:.80} names no column: letters, digits and _, a letter first."
-        )
-    if options.encode_layers != "last" and options.encode_text is None:
-        raise ConfigError(
-            f"--encode-layers={options.encode_layers} needs an encoder; name it with --encode-text."
-        )
+    _check(options)
     messages.set_up(options)
     given = {key: getattr(options, key) for key in ("name", "metrics") if getattr(options, key) is not None}
     if options.label_range:
@@ -96,6 +90,18 @@ def main(arguments: list[str]) -> int:
         print(f"interrupted by {signal.Signals(number).name}; {options.folder} {done}.")
         return 128 + number
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises ConfigError for options that name nothing, or do not go together."""
+    if options.group and not COLUMN_NAME.fullmatch(options.group):
+        raise ConfigError(
+            f"--group={options.group!r:.80} names no column: letters, digits and _, a letter first."
+        )
+    if options.encode_layers != "last" and options.encode_text is None:
+        raise ConfigError(
+            f"--encode-layers={options.encode_layers} needs an encoder; name it with --encode-text."
+        )
 
 
 def convert(

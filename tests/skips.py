@@ -16,6 +16,7 @@ ELSEWHERE = (
     "the recovered tables are not beside this checkout",
     "Windows has no such locks",
     "can only be reset on Linux",
+    "this user may not mount a file system",
     "needs more than one device",
     "needs more than one core",
     "on this machine that makes environments",  # a Python that tests/test_wheel.py would install into

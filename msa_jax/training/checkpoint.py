@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import logging
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,7 +22,7 @@ from jax.experimental import multihost_utils
 
 from msa_jax.errors import RunError
 from msa_jax.messages import LOGGER
-from msa_jax.training.late_answers import pass_late_answers
+from msa_jax.training.late_answers import forget_unasked, pass_late_answers
 from msa_jax.training.state import TrainState
 
 
@@ -90,6 +89,8 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path):
         self.folder = folder.resolve()
         self.step: int | None = None
+        self._quiet = contextlib.ExitStack()  # also while a save goes on in the background
+        self._quiet.enter_context(pass_late_answers())
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
@@ -100,13 +101,10 @@ class Checkpoints:
         """Saves in the background. The arrays are copied first, so the caller may donate them."""
         tree = jax.tree.map(jnp.copy, {"state": state, "best": best})
         meta = {"progress": dataclasses.asdict(progress), "layout": _layout(tree), "digest": _digest(tree)}
+        meta["seal"] = _seal(meta)
         args = ocp.args.Composite(state=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta))
-        try:
+        with self._writing():
             self._manager.save((self._manager.latest_step() or 0) + 1, args=args)
-        except OSError as error:
-            raise RunError(
-                f"cannot write a checkpoint to {self.folder}: {error}; make room, run again."
-            ) from error
         self.step = int(state.step)
 
     def restore(self, state: TrainState, best: Best) -> tuple[TrainState, Best, Progress] | None:
@@ -122,8 +120,7 @@ class Checkpoints:
         numbers = sorted(self._manager.all_steps(), reverse=True)
         for number in numbers:
             try:
-                with pass_late_answers():
-                    restored = self._read(number, {"state": state, "best": best})
+                restored = self._read(number, {"state": state, "best": best})
             except RunError:
                 raise
             except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
@@ -146,6 +143,7 @@ class Checkpoints:
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta: Any = self._manager.restore(number, args=args)
         meta = meta["meta"]
+        _check_seal(meta)
         if meta["layout"] != _layout(tree):
             raise RunError(
                 f"{self.folder} was written by another version of msa_jax, whose training state is built "
@@ -204,10 +202,29 @@ class Checkpoints:
         """Whether several processes, one of which got SIGTERM, agreed to stop at this count of asking."""
         return jax.process_count() > 1 and self._manager.reached_preemption(count)
 
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Says in a sentence what went wrong in a save: this one, or the one before in its thread."""
+        cause = ""
+        try:
+            yield
+        except Exception as error:  # Orbax and TensorStore raise many kinds for a disk that takes no more
+            cause = _reason(error)
+        if cause:
+            forget_unasked()
+            raise RunError(f"cannot write a checkpoint to {self.folder}: {cause}; make room, run again.")
+
     def close(self) -> None:
-        """Waits for the save under way."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for the save under way.
+
+        Raises:
+          RunError: if it failed.
+        """
+        with self._quiet, self._writing():
+            try:
+                self._manager.wait_until_finished()
+            finally:
+                self._manager.close()
 
 
 def _reason(error: Exception) -> str:
@@ -256,7 +273,8 @@ def read_best(folder: pathlib.Path) -> tuple[Best, Progress]:
 def _read_as_saved(folder: pathlib.Path) -> tuple[Best, Progress]:
     """The best model and the progress of one checkpoint; any exception means that it is damaged."""
     meta = json.loads((folder / "meta" / "metadata").read_text(encoding="utf-8"))
-    with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+    _check_seal(meta)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
         saved: Any = reader.metadata(folder / "state").item_metadata
         kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved.tree)
         tree = reader.restore(folder / "state", args=ocp.args.PyTreeRestore(restore_args=kinds))
@@ -268,23 +286,23 @@ def _read_as_saved(folder: pathlib.Path) -> tuple[Best, Progress]:
     return best, _known_fields(meta["progress"])
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Within it libraries log errors only."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def _layout(tree: Any) -> str:
     """SHA-256 over every leaf's path, type and shape."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     rows = [[jax.tree_util.keystr(path), str(leaf.dtype), leaf.shape] for path, leaf in leaves]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _seal(meta: Mapping[str, Any]) -> str:
+    """SHA-256 of what is recorded beside the arrays, in which a changed digit would be JSON as good."""
+    rest = {name: value for name, value in meta.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _check_seal(meta: Mapping[str, Any]) -> None:
+    """Raises ValueError for a record that is not what was saved; earlier versions wrote no seal."""
+    if "seal" in meta and meta["seal"] != _seal(meta):
+        raise ValueError("its record is not what was saved")
 
 
 def _digest(tree: Any) -> str:

@@ -1,13 +1,19 @@
-"""Reading a damaged checkpoint without noise behind the sentence that says so."""
+"""Orbax without noise behind the sentence that says what it could not read or write."""
 
 import asyncio
 import contextlib
+import gc
+import logging
+import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from msa_jax.messages import LOGGER
+
 
 class _Loop(asyncio.SelectorEventLoop):
-    """An event loop that, once closed, lets what still arrives pass."""
+    """An event loop that, once closed, lets what still arrives pass, and says nothing of it."""
 
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
         try:
@@ -17,24 +23,52 @@ class _Loop(asyncio.SelectorEventLoop):
                 raise
             return None
 
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Errors of arrays that nobody waits for any more, which Python would print with a traceback."""
+        LOGGER.debug("a checkpoint: %s", context.get("exception") or context.get("message"))
+
 
 class _Policy(asyncio.DefaultEventLoopPolicy):
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         return _Loop()
 
 
+_LOCK = threading.Lock()
+#: How many are within :func:`pass_late_answers` now, and what its last one to leave puts back.
+_within = 0
+_before: tuple[asyncio.AbstractEventLoopPolicy, int] | None = None
+
+
 @contextlib.contextmanager
 def pass_late_answers() -> Iterator[None]:
-    """Within it Orbax reads in event loops that accept answers after their end.
+    """Within it, Orbax works in event loops that accept answers after their end, and logs nothing.
 
     Orbax asks TensorStore for all arrays at once and closes its loop at the first that fails. The threads of
     TensorStore then report the others to the closed loop, and Python prints a traceback for each, a hundred
-    of them for one damaged file. Orbax takes its loops from asyncio.run, so this sets the policy that makes
-    them, and puts the one before back.
+    of them for one damaged file. Orbax takes its loops from asyncio, so this sets the policy that makes
+    them. Whatever Orbax logs as an error, with its traceback, it also raises. The first that comes within
+    changes policy and log, the last that leaves puts them back.
     """
-    before = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(_Policy())
+    global _within, _before
+    logger = logging.getLogger("absl")
+    with _LOCK:
+        if not _within:
+            _before = asyncio.get_event_loop_policy(), logger.level
+            asyncio.set_event_loop_policy(_Policy())
+            logger.setLevel(logging.CRITICAL)
+        _within += 1
     try:
         yield
     finally:
-        asyncio.set_event_loop_policy(before)
+        with _LOCK:
+            _within -= 1
+            if not _within and _before is not None:
+                asyncio.set_event_loop_policy(_before[0])
+                logger.setLevel(_before[1])
+
+
+def forget_unasked() -> None:
+    """Drops what a failed save or read left half-asked, of which Python would warn when it ends."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # "coroutine ... was never awaited"
+        gc.collect()

@@ -1,5 +1,6 @@
 """Checkpoints come back whole, and damaged ones are noticed, kept and passed over."""
 
+import errno
 import json
 import pathlib
 import shutil
@@ -11,7 +12,7 @@ import pytest
 from toy import run_steps, toy_training
 
 from msa_jax.errors import RunError
-from msa_jax.training.checkpoint import Checkpoints, Progress, best_of, read_best, with_best
+from msa_jax.training.checkpoint import Checkpoints, Progress, _seal, best_of, read_best, with_best
 
 
 def trained(epochs):
@@ -91,7 +92,15 @@ def empty_meta(step_folder):
             file.write_text("{}")
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lose_files, empty_meta])
+def change_a_digit(step_folder):
+    """JSON stays JSON: another epoch."""
+    path = step_folder / "meta" / "metadata"
+    text = path.read_text()
+    assert '"epoch": 2' in text
+    path.write_text(text.replace('"epoch": 2', '"epoch": 7', 1))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lose_files, empty_meta, change_a_digit])
 def test_a_damaged_newest_step_falls_back_and_is_kept(tmp_path, damage, caplog):
     folder = tmp_path / "checkpoints"
     states = save_two(folder)
@@ -194,7 +203,38 @@ def change_meta(folder, change):
     path = folder / "meta" / "metadata"
     meta = json.loads(path.read_text())
     change(meta["progress"])
+    meta["seal"] = _seal(meta)
     path.write_text(json.dumps(meta))
+
+
+def test_checkpoints_of_versions_without_a_seal_are_read(tmp_path):
+    folder = tmp_path / "checkpoints"
+    states = save_two(folder)
+    path = folder / "2" / "meta" / "metadata"
+    meta = json.loads(path.read_text())
+    del meta["seal"]
+    path.write_text(json.dumps(meta))
+    assert_same(restore(folder)[0], states[1])
+    assert_same(read_best(folder)[0]["params"], states[1].params)
+
+
+def test_a_save_that_fails_in_the_background_is_one_sentence(tmp_path, capfd, caplog):
+    """The folder goes while Orbax writes: whatever its threads meet, there is no traceback."""
+    folder = tmp_path / "checkpoints"
+    state = trained(1)
+    checkpoints = Checkpoints(folder)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pathlib.Path, "write_text", full)
+        patch.setattr("os.rename", full)
+        with pytest.raises(RunError, match="cannot write a checkpoint to .*; make room, run again"):
+            checkpoints.save(state, best_of(state), Progress(epoch=1))
+            checkpoints.close()
+    assert "Traceback" not in capfd.readouterr().err
+    assert caplog.messages == []
 
 
 def test_a_field_that_a_later_version_recorded_is_no_damage(tmp_path, caplog):

@@ -54,7 +54,7 @@ def as_written_by_7c667cb(workdir, chunk, finished):
     """Rewrites the progress of every checkpoint as that version had it."""
     for path in (workdir / "checkpoints").glob("*/meta/metadata"):
         meta = json.loads(path.read_text())
-        del meta["progress"]["batch"]
+        del meta["progress"]["batch"], meta["seal"]
         meta["progress"] |= {"chunk": chunk, "finished": finished}
         path.write_text(json.dumps(meta))
 

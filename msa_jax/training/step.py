@@ -1,5 +1,6 @@
 """The two programs that run on the device: a chunk of training steps, and a chunk of predictions."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -85,12 +86,14 @@ def infer(learner: Learner, params: Any, batch_stats: Any, batch: Batch) -> Outp
     return _cast(learner.model.apply(variables, batch, train=False), jnp.float32)
 
 
-def train_step(learner: Learner, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One update: the objective on a batch, its gradient, the optimiser.
+def gradient_of(
+    learner: Learner, state: TrainState, batch: Batch
+) -> tuple[Any, TrainState, dict[str, jax.Array]]:
+    """The objective on a batch, and its gradient.
 
     Returns:
-      The new state, and float32 scalars: "loss", the objective's parts, and "gradient_norm", over all
-      parameters that are trained and before anything is clipped.
+      The gradient; the state with new running statistics and memory; float32 scalars: "loss" and the
+      objective's parts.
     """
 
     def loss_of(params):
@@ -99,12 +102,32 @@ def train_step(learner: Learner, state: TrainState, batch: Batch) -> tuple[Train
         return loss, (parts, batch_stats, outputs)
 
     (loss, (parts, batch_stats, outputs)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-    norm = optim.gradient_norm(gradient, learner.frozen)
-    params, opt_state = learner.optimizer.step(gradient, state.opt_state, state.params, state.rate_scale)
-    state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
+    state = state.replace(batch_stats=batch_stats)
     if learner.objective.remember is not None:
         state = state.replace(memory=learner.objective.remember(outputs, batch, state.memory))
-    return state, {"loss": loss, **parts, "gradient_norm": norm}
+    return gradient, state, {"loss": loss, **parts}
+
+
+def updated(learner: Learner, state: TrainState, gradient: Any) -> tuple[TrainState, jax.Array]:
+    """The optimiser's answer to a gradient.
+
+    Returns:
+      The new state, and the gradient's norm over all parameters that are trained, before anything is clipped.
+    """
+    norm = optim.gradient_norm(gradient, learner.frozen)
+    params, opt_state = learner.optimizer.step(gradient, state.opt_state, state.params, state.rate_scale)
+    return state.replace(step=state.step + 1, params=params, opt_state=opt_state), norm
+
+
+def train_step(learner: Learner, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One update: the objective on a batch, its gradient, the optimiser.
+
+    Returns:
+      The new state, and float32 scalars: those of :func:`gradient_of`, and "gradient_norm".
+    """
+    gradient, state, scalars = gradient_of(learner, state, batch)
+    state, norm = updated(learner, state, gradient)
+    return state, {**scalars, "gradient_norm": norm}
 
 
 def prelude_step(
@@ -143,11 +166,15 @@ class Programs:
         self.traces = {"train": 0, "predict": 0}
         # Results are whole on every device, so that each process can read them.
         whole = NamedSharding(learner.mesh, P())
-        self.train_chunk = jax.jit(
+        self.chunk = jax.jit(
             self._train_chunk,
             static_argnames=("shape", "prelude"),
             donate_argnames="state",
             out_shardings=whole,
+        )
+        self.gradient = jax.jit(self._train_chunk_gradient, static_argnames="shape", out_shardings=whole)
+        self.update = jax.jit(
+            functools.partial(updated, learner), donate_argnames="state", out_shardings=whole
         )
         self._finite = jax.jit(self._all_finite, out_shardings=whole)
         self.take = jax.jit(self._take_first, static_argnames="shape")
@@ -171,13 +198,10 @@ class Programs:
         Returns:
           What :func:`train_step` returns, with "weight", the number of clips, among the scalars.
         """
-        self.traces["train"] += 1
-        LOGGER.debug("compiling the %s for clips of %s steps", "prelude" if prelude else "training", shape)
+        self._note_training(shape, prelude)
 
         def run(state, item):
-            batch = self._batch(table, item, shape)
-            if self.learner.corrupt is not None:
-                batch = self.learner.corrupt(batch, state.seed, state.step)
+            batch = self._training_batch(table, item, shape, state)
             with spread_over(self.learner.mesh.devices.size):
                 if prelude:
                     opening = self.learner.objective.prelude
@@ -189,6 +213,54 @@ class Programs:
 
         return run
 
+    def _note_training(self, shape: Shape, prelude: bool = False) -> None:
+        self.traces["train"] += 1
+        LOGGER.debug("compiling the %s for clips of %s steps", "prelude" if prelude else "training", shape)
+
+    def _training_batch(self, table: Table | None, item: Any, shape: Shape, state: TrainState) -> Batch:
+        """A batch with what its clips lose."""
+        batch = self._batch(table, item, shape)
+        return batch if self.learner.corrupt is None else self.learner.corrupt(batch, state.seed, state.step)
+
+    def train_chunk(
+        self,
+        state: TrainState,
+        table: Table | None,
+        items: Any,
+        steps: jax.Array,
+        *,
+        shape: Shape,
+        prelude: bool = False,
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """Runs the first ``steps`` of S prepared steps, of the prelude or of the training proper.
+
+        A single step is two programs: the optimiser's hangs on no padded shape and is compiled once. In one
+        program with the gradient it is a third of every shape's compilation.
+
+        Returns:
+          The new state, and per step [S] the scalars of :func:`train_step` (0 for steps not run)
+          and "weight", the number of clips.
+        """
+        if prelude or jax.tree.leaves(items)[0].shape[0] > 1:
+            return self.chunk(state, table, items, steps, shape=shape, prelude=prelude)
+        gradient, of_step, scalars = self.gradient(state, table, items, shape=shape)
+        state, norm = self.update(state.replace(**of_step), gradient)
+        return state, {**scalars, "gradient_norm": norm[None]}
+
+    def _train_chunk_gradient(self, state: TrainState, table: Table | None, items: Any, *, shape: Shape):
+        """The first half of a chunk of one step.
+
+        Returns:
+          The gradient, what else the step changes of the state, and the scalars [1].
+        """
+        self._note_training(shape)
+        batch = self._training_batch(table, jax.tree.map(lambda x: x[0], items), shape, state)
+        with spread_over(self.learner.mesh.devices.size):
+            gradient, state, scalars = gradient_of(self.learner, state, batch)
+        scalars = {**scalars, "weight": batch.weight.sum()}
+        of_step = {"batch_stats": state.batch_stats, "memory": state.memory}
+        return gradient, of_step, jax.tree.map(lambda x: x[None], scalars)
+
     def _train_chunk(
         self,
         state: TrainState,
@@ -199,12 +271,7 @@ class Programs:
         shape: Shape,
         prelude: bool = False,
     ):
-        """Runs the first ``steps`` of S prepared steps, of the prelude or of the training proper.
-
-        Returns:
-          The new state, and per step [S] the scalars of :func:`train_step` (0 for steps not run)
-          and "weight", the number of clips.
-        """
+        """What :meth:`train_chunk` runs as one program."""
         run = self.step_of(table, shape, prelude)
         first = jax.tree.map(lambda x: x[0], items)
         count = jax.tree.leaves(items)[0].shape[0]

@@ -40,7 +40,8 @@ def test_steady_state_compiles_nothing():
     before = programs.traces["train"]
     run_steps(programs, state, source, plan, epochs=5)
     assert programs.traces["train"] == max(before, programs.traces["train"]) <= shapes
-    assert programs.train_chunk._cache_size() <= shapes
+    assert programs.chunk._cache_size() + programs.gradient._cache_size() <= shapes
+    assert programs.update._cache_size() <= 1
 
 
 def test_a_chunk_equals_its_steps_one_by_one():
@@ -91,7 +92,7 @@ def test_the_step_contains_one_data_reduction_per_device_count():
     """On several devices the gradient is summed by the compiler, not by a second code path."""
     programs, state, source, plan = toy_training(optax.sgd(0.1), devices=8)
     chunk, items = next(iter(source.items(plan.epoch(0, 0, True))))
-    lowered = programs.train_chunk.lower(state, source.table, items, jnp.int32(1), shape=chunk.shape)
+    lowered = programs.chunk.lower(state, source.table, items, jnp.int32(1), shape=chunk.shape)
     assert "all-reduce" in lowered.compile().as_text()
 
 

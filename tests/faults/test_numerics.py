@@ -96,9 +96,7 @@ def test_odd_data_gives_finite_scores(tmp_path, odd, norm):
     for part in content.values():
         ODD[odd](part)
     if (odd, norm) == ("huge", "none"):  # no arithmetic in 32 bits can
-        with pytest.raises(
-            MsaJaxError, match=r"not finite at step \d+ .* Lower .* feature_norm=zscore_train"
-        ):
+        with pytest.raises(MsaJaxError, match=r"not finite at step \d+ .* Lower .*feature_norm=zscore_train"):
             train(tmp_path, content)
         return
     result, predicted = train(tmp_path, content, f"data.feature_norm={norm}")

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 
 from msa_jax.errors import RunError
 from msa_jax.messages import LOGGER
-from msa_jax.training.late_answers import forget_unasked, pass_late_answers
+from msa_jax.training.late_answers import failing, pass_late_answers
 from msa_jax.training.state import TrainState
 
 
@@ -119,12 +119,11 @@ class Checkpoints:
         """
         numbers = sorted(self._manager.all_steps(), reverse=True)
         for number in numbers:
-            try:
+            restored = None
+            with failing() as failure:
                 restored = self._read(number, {"state": state, "best": best})
-            except RunError:
-                raise
-            except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
-                self._set_aside(number, error)
+            if restored is None:
+                self._set_aside(number, failure.cause)
                 continue
             self.step = int(restored[0].step)
             return restored
@@ -184,10 +183,8 @@ class Checkpoints:
     def _damaged(self) -> pathlib.Path:
         return self.folder.with_name("checkpoints-damaged")
 
-    def _set_aside(self, number: int, error: Exception) -> None:
-        LOGGER.warning(
-            "checkpoint %d is damaged (%s); it is kept in %s.", number, _reason(error), self._damaged()
-        )
+    def _set_aside(self, number: int, cause: str) -> None:
+        LOGGER.warning("checkpoint %d is damaged (%s); it is kept in %s.", number, cause, self._damaged())
         if jax.process_index() == 0:
             self._damaged().mkdir(exist_ok=True)
             names = (f"{number}-{copy}" if copy else str(number) for copy in itertools.count())
@@ -205,14 +202,12 @@ class Checkpoints:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         """Says in a sentence what went wrong in a save: this one, or the one before in its thread."""
-        cause = ""
-        try:
+        with failing() as failure:
             yield
-        except Exception as error:  # Orbax and TensorStore raise many kinds for a disk that takes no more
-            cause = _reason(error)
-        if cause:
-            forget_unasked()
-            raise RunError(f"cannot write a checkpoint to {self.folder}: {cause}; make room, run again.")
+        if failure.cause:
+            raise RunError(
+                f"cannot write a checkpoint to {self.folder}: {failure.cause}; make room, run again."
+            )
 
     def close(self) -> None:
         """Waits for the save under way.
@@ -225,11 +220,6 @@ class Checkpoints:
                 self._manager.wait_until_finished()
             finally:
                 self._manager.close()
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error, which may hold pages."""
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def _known_fields(record: Mapping[str, Any]) -> Progress:
@@ -257,14 +247,15 @@ def read_best(folder: pathlib.Path) -> tuple[Best, Progress]:
         raise RunError(f"{folder} is not there: that is no folder of a run, or it has not trained yet.")
     numbers = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
     for number in sorted(numbers, reverse=True):
-        try:
-            with pass_late_answers():
-                best, progress = _read_as_saved(folder.resolve() / str(number))
-        except Exception as error:  # as in Checkpoints.restore
+        found = None
+        with pass_late_answers(), failing() as failure:
+            found = _read_as_saved(folder.resolve() / str(number))
+        if found is None:
             LOGGER.warning(
-                "checkpoint %d of %s is damaged (%s); the one before is used.", number, folder, _reason(error)
+                "checkpoint %d of %s is damaged (%s); the one before is used.", number, folder, failure.cause
             )
             continue
+        best, progress = found
         if progress.best_epoch or progress.finished:  # imported weights are finished without an epoch
             return best, progress
     raise RunError(f"{folder} holds no model of a finished epoch; let the run finish one first.")

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from msa_jax.errors import MsaJaxError
 from msa_jax.messages import LOGGER
 
 
@@ -67,8 +68,35 @@ def pass_late_answers() -> Iterator[None]:
                 logger.setLevel(_before[1])
 
 
-def forget_unasked() -> None:
-    """Drops what a failed save or read left half-asked, of which Python would warn when it ends."""
+class Failure:
+    """What ended a block of :func:`failing`.
+
+    Attributes:
+      cause: its first line, "" where nothing did.
+    """
+
+    cause = ""
+
+
+@contextlib.contextmanager
+def failing() -> Iterator[Failure]:
+    """Within it Orbax may fail by any exception; errors of ours pass.
+
+    What is left half-asked then, and the warning that Python has for it, goes with the exception.
+    """
+    failure = Failure()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # "coroutine ... was never awaited"
-        gc.collect()
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        try:
+            yield failure
+        except MsaJaxError:
+            raise
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            failure.cause = _reason(error)
+        if failure.cause:
+            gc.collect()
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, which may hold pages."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

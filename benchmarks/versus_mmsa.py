@@ -119,7 +119,7 @@ def run_peer(model: str, data: pathlib.Path, epochs: int, seed: int) -> dict[str
     loader = importlib.import_module("MMSA.data_loader").MMDataLoader(settings, 0)
     name = PEERS[model]
     net = getattr(importlib.import_module(f"MMSA.models.singleTask.{name}"), name)(settings)
-    module = importlib.import_module(f"MMSA.trains.singleTask.{name}")
+    module: Any = importlib.import_module(f"MMSA.trains.singleTask.{name}")
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
     if hasattr(module, "ReduceLROnPlateau"):  # which no longer takes what the peer passes
         module.ReduceLROnPlateau = lambda *args, verbose, **named: plateau(*args, **named)  # noqa: ARG005

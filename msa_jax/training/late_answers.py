@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -37,7 +38,16 @@ class _Policy(asyncio.DefaultEventLoopPolicy):
 _LOCK = threading.Lock()
 #: How many are within :func:`pass_late_answers` now, and what its last one to leave puts back.
 _within = 0
-_before: tuple[asyncio.AbstractEventLoopPolicy, int] | None = None
+_before: tuple[asyncio.AbstractEventLoopPolicy, int, Any] | None = None
+
+
+def _pass_over(unraisable: Any) -> None:
+    """For sys.unraisablehook: coroutines of Orbax that are dropped half-way raise what nobody can catch."""
+    code = getattr(unraisable.object, "cr_code", None)
+    if code is not None and "orbax" in code.co_filename:
+        LOGGER.debug("a checkpoint: %s", unraisable.exc_value)
+    elif _before is not None:
+        _before[2](unraisable)
 
 
 @contextlib.contextmanager
@@ -48,15 +58,16 @@ def pass_late_answers() -> Iterator[None]:
     TensorStore then report the others to the closed loop, and Python prints a traceback for each, a hundred
     of them for one damaged file. Orbax takes its loops from asyncio, so this sets the policy that makes
     them. Whatever Orbax logs as an error, with its traceback, it also raises. The first that comes within
-    changes policy and log, the last that leaves puts them back.
+    changes policy, log and sys.unraisablehook, the last that leaves puts them back.
     """
     global _within, _before
     logger = logging.getLogger("absl")
     with _LOCK:
         if not _within:
-            _before = asyncio.get_event_loop_policy(), logger.level
+            _before = asyncio.get_event_loop_policy(), logger.level, sys.unraisablehook
             asyncio.set_event_loop_policy(_Policy())
             logger.setLevel(logging.CRITICAL)
+            sys.unraisablehook = _pass_over
         _within += 1
     try:
         yield
@@ -66,6 +77,7 @@ def pass_late_answers() -> Iterator[None]:
             if not _within and _before is not None:
                 asyncio.set_event_loop_policy(_before[0])
                 logger.setLevel(_before[1])
+                sys.unraisablehook = _before[2]
 
 
 class Failure:

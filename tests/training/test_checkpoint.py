@@ -218,6 +218,11 @@ def test_checkpoints_of_versions_without_a_seal_are_read(tmp_path):
     assert_same(read_best(folder)[0]["params"], states[1].params)
 
 
+def save_and_close(checkpoints, state):
+    checkpoints.save(state, best_of(state), Progress(epoch=1))
+    checkpoints.close()
+
+
 def test_a_save_that_fails_in_the_background_is_one_sentence(tmp_path, capfd, caplog):
     """The folder goes while Orbax writes: whatever its threads meet, there is no traceback."""
     folder = tmp_path / "checkpoints"
@@ -230,9 +235,8 @@ def test_a_save_that_fails_in_the_background_is_one_sentence(tmp_path, capfd, ca
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pathlib.Path, "write_text", full)
         patch.setattr("os.rename", full)
-        with pytest.raises(RunError, match="cannot write a checkpoint to .*; make room, run again"):
-            checkpoints.save(state, best_of(state), Progress(epoch=1))
-            checkpoints.close()
+        with pytest.raises(RunError, match=r"cannot write a checkpoint to .*; make room, run again"):
+            save_and_close(checkpoints, state)
     assert "Traceback" not in capfd.readouterr().err
     assert caplog.messages == []
 

@@ -110,10 +110,14 @@ def test_states_of_all_layers_and_gradients_are_those_of_transformers(tmp_path, 
     theirs = {name: weight.grad.numpy() for name, weight in peer.named_parameters()}
     entries = encoder(settings)
     assert {e.peer for e in entries} == theirs.keys()
-    floor = 1e-2 * max(np.abs(x).max() for x in theirs.values())
+    largest = max(np.abs(x).max() for x in theirs.values())
     for entry in entries:
         ours = flat[entry.ours.removeprefix("params/")]
-        close(ours, entry.convert(theirs[entry.peer]), entry.peer, floor)
+        if entry.peer.endswith("self.key.bias"):
+            # It adds the same to all of a query's scores, which a softmax does not see: 0 but for rounding.
+            assert max(np.abs(ours).max(), np.abs(theirs[entry.peer]).max()) < 1e-6 * largest
+            continue
+        close(ours, entry.convert(theirs[entry.peer]), entry.peer, 1e-2 * largest)
     # What lies in the padding does not count, other than for transformers' RoBERTa.
     (_, others), _ = run(params, np.where(MASK, IDS, 7))
     for ours, other in zip(states, others, strict=True):

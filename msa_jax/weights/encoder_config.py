@@ -50,6 +50,8 @@ _BIASES = ("attention_bias", "mlp_bias", "norm_bias")
 _FULL, _LOCAL = "full_attention", "sliding_attention"
 #: The base of ModernBERT's angles, by the kind of layer: the older key, and what a file without it has.
 _THETAS = {_FULL: ("global_rope_theta", 160000.0), _LOCAL: ("local_rope_theta", 10000.0)}
+#: Where ten millions are far too many: a file that says so is damaged, or wants to keep us busy.
+_MOST = {"num_hidden_layers": 1000}
 
 
 def read_config(folder: str | pathlib.Path) -> BertSettings:
@@ -104,6 +106,9 @@ def _whole(
             f"{path} has {key} {value!r:.100}, not a whole number {'above 0' if least else 'of at least 0'}; "
             "correct it."
         )
+    most = _MOST.get(key, 10_000_000)
+    if value > most:
+        raise DataError(f"{path} has {key} {value!r:.100}, more than {most}; correct it.")
     return value
 
 

@@ -77,6 +77,8 @@ def test_bfloat16(tmp_path):
         ({"is_decoder": True}, "has is_decoder True"),
         ({"hidden_size": "8"}, "has hidden_size '8', not a whole number above 0"),
         ({"vocab_size": 0}, "has vocab_size 0"),
+        ({"hidden_size": 10**22}, "has hidden_size 10000000000000000000000, more than 10000000; correct it"),
+        ({"num_hidden_layers": 1001}, "has num_hidden_layers 1001, more than 1000; correct it"),
         ({"num_hidden_layers": None}, "has num_hidden_layers None"),
         ({"num_attention_heads": 3}, "3 heads do not divide the encoder's width 8"),
         ({"hidden_dropout_prob": 1.5}, "has hidden_dropout_prob 1.5, not a rate"),

@@ -89,9 +89,10 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path):
         self.folder = folder.resolve()
         self.step: int | None = None
-        self._quiet = contextlib.ExitStack()  # also while a save goes on in the background
-        self._quiet.enter_context(pass_late_answers())
-        self._manager = self._open()
+        with contextlib.ExitStack() as quiet:
+            quiet.enter_context(pass_late_answers())
+            self._manager = self._open()
+            self._quiet = quiet.pop_all()  # until it is closed, since saves go on in the background
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)

@@ -1,4 +1,4 @@
-"""The two programs that run on the device: a chunk of training steps, and a chunk of predictions."""
+"""The programs that run on the device: a chunk of training steps, of one step in two, and of predictions."""
 
 import functools
 from collections.abc import Callable

@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -185,6 +186,10 @@ def campaign(names: tuple[str, ...] = tuple(KINDS)) -> Iterator[Trial]:
         expected = outcome_of_run(folder / "calm")
         for kind in names:
             if kind in MOUNTING and not able:
-                print(f"not tried: {kind}, without the right to mount a file system", flush=True)
+                print(
+                    f"not tried: {kind}, without the right to mount a file system",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 continue
             yield from KINDS[kind](folder, expected)

@@ -17,6 +17,7 @@ import numpy as np
 
 from msa_jax.data import store
 from msa_jax.data.synthetic import generate
+from msa_jax.media.collect import write_pickle
 from msa_jax.studies.quick_compile import QUICK
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -56,7 +57,6 @@ class Job(NamedTuple):
       arguments: of ``python -m msa_jax``, from the folder that holds what it reads and the place it makes.
       outcome: what must not depend on kills, from that place.
       needs: packages without which it cannot be run.
-      goes_on: whether the same command continues what was killed; else it starts from nothing.
     """
 
     name: str
@@ -64,7 +64,6 @@ class Job(NamedTuple):
     arguments: Callable[[pathlib.Path, pathlib.Path], list[str]]
     outcome: Callable[[pathlib.Path], Any]
     needs: tuple[str, ...] = ()
-    goes_on: bool = True
 
     def missing(self) -> list[str]:
         """The packages that are not installed."""
@@ -157,22 +156,10 @@ def outcome_of_store(folder: pathlib.Path) -> dict[str, str]:
     return found
 
 
-def write_pickle(folder: pathlib.Path) -> None:
+def write_features(folder: pathlib.Path) -> None:
     """A feature file of some 60 MB, as msa-jax convert reads it."""
-    import pickle
-
-    dataset = generate(0, {"train": 900, "valid": 50, "test": 50}, {"text": 64, "audio": 32, "vision": 32})
-    sections = {}
-    for name, split in dataset.splits.items():
-        sections[name] = {
-            "id": [f"{name}{i}$_$0" for i in range(len(split))],
-            "raw_text": ["so"] * len(split),
-            **{m: np.asarray(values, np.float32) for m, values in split.values.items()},
-            "audio_lengths": split.lengths["audio"].tolist(),
-            "vision_lengths": split.lengths["vision"].tolist(),
-            "regression_labels": np.asarray(split.labels["M"], np.float32),
-        }
-    (folder / "data.pkl").write_bytes(pickle.dumps(sections, protocol=4))
+    counts, widths = {"train": 900, "valid": 50, "test": 50}, {"text": 64, "audio": 32, "vision": 32}
+    write_pickle(generate(0, counts, widths), folder / "data.pkl", is_aligned=False)
 
 
 def write_sounds(folder: pathlib.Path) -> None:
@@ -229,10 +216,9 @@ JOBS = {
     ),
     "convert": Job(
         "convert",
-        write_pickle,
+        write_features,
         lambda made, out: ["convert", str(made / "data.pkl"), str(out)],
         outcome_of_store,
-        goes_on=False,
     ),
     "extract": Job(
         "extract",
@@ -249,6 +235,5 @@ JOBS = {
         train_once,
         lambda made, out: ["export", f"--workdir={made / 'run'}", "--format=stablehlo", f"--out={out}"],
         files_of,
-        goes_on=False,
     ),
 }  # fmt: skip

@@ -5,6 +5,7 @@ import json
 import pathlib
 import random
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -178,7 +179,7 @@ def campaigns(count: int, seed: int, names: list[str]) -> Iterator[Trial]:
     able = [job for job in jobs if not job.missing()]
     for job in jobs:
         if job not in able:
-            print(f"not tried: {job.name}, without {', '.join(job.missing())}", flush=True)
+            print(f"not tried: {job.name}, without {', '.join(job.missing())}", file=sys.stderr, flush=True)
     for place, job in enumerate(able):
         share = count // len(able) + (place < count % len(able))
         if share:
